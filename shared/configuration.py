@@ -1,0 +1,202 @@
+"""``penstock.toml``: accounts, retry policy, timing and handlers, validated as a whole."""
+
+import os
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import Field, SecretStr, ValidationError, model_validator
+
+from shared.errors import SettingsError
+from shared.providers.account import AccountSettings, Name, Section
+from shared.providers.registry import PROVIDERS
+
+
+_SECTIONS = ("retry", "timing", "following_up", "handlers")
+
+
+class Retry(Section):
+    """Full-jitter exponential backoff: a random part of ``base_seconds * 2**attempt``, at most ``max_seconds``."""
+
+    base_seconds: float = Field(default=1.0, gt=0)
+    max_seconds: float = Field(default=3600.0, gt=0)
+    max_attempts: int = Field(default=20, ge=1)
+
+
+class Timing(Section):
+    """Deadlines in seconds, each inside the next, and the beat of a worker's lease inside the lease."""
+
+    call_seconds: float = Field(default=30.0, gt=0)
+    soft_limit_seconds: float = Field(default=90.0, gt=0)
+    time_limit_seconds: float = Field(default=120.0, gt=0)
+    visibility_timeout_seconds: float = Field(default=900.0, gt=0)
+    beat_seconds: float = Field(default=3.0, gt=0)
+    lease_seconds: float = Field(default=10.0, gt=0)
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        order = ("call_seconds", "soft_limit_seconds", "time_limit_seconds", "visibility_timeout_seconds")
+        for inner, outer in pairwise(order):
+            if getattr(self, inner) >= getattr(self, outer):
+                raise ValueError(f"{inner} must be less than {outer}")
+        if 3 * self.beat_seconds >= self.lease_seconds:
+            raise ValueError("three times beat_seconds must be less than lease_seconds")
+        return self
+
+
+class FollowingUp(Section):
+    """How workers follow up: batch sizes, bounds, and how close together one resource may be fetched."""
+
+    batch_events: int = Field(default=50, ge=1, le=1000)
+    concurrent_calls: int = Field(default=20, ge=1, le=200)
+    coalesce_seconds: float = Field(default=0.5, ge=0)
+    """A resource is fetched at most once in this time: the first fetch goes at once, later events share the next."""
+    max_pages: int = Field(default=10_000, ge=1)
+    max_answer_bytes: int = Field(default=64 * 1024 * 1024, ge=1024)
+
+
+class Handler(Section):
+    """Where changes go."""
+
+    name: Name
+    url: str
+    secret: SecretStr
+    kinds: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """Everything that ``penstock.toml`` says, secrets resolved."""
+
+    accounts: Mapping[str, Mapping[str, AccountSettings]]
+    """provider -> account name -> settings; providers without an account are left out."""
+    retry: Mapping[str, Retry]
+    """provider -> policy, for every known provider."""
+    timing: Timing
+    following_up: FollowingUp
+    handlers: Sequence[Handler]
+    files: frozenset[Path]
+    """The files that this was read from; a change of any of them is a change of this."""
+
+    def account(self, provider: str, name: str) -> AccountSettings | None:
+        """The account, or None when it is not configured (any more)."""
+        return self.accounts.get(provider, {}).get(name)
+
+
+def read_configuration(path: Path) -> Configuration:
+    """Read and validate the file. A file that is not there is an empty one. Raises SettingsError."""
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        document = {}
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SettingsError(f"{path}: {error}") from None
+    files = {path}
+    resolved = _resolve(document, path, files)
+    return _validate(resolved, frozenset(files))
+
+
+def _validate(document: Mapping[str, Any], files: frozenset[Path]) -> Configuration:
+    if unknown := sorted(set(document) - {*PROVIDERS, *_SECTIONS}):
+        known = ", ".join((*sorted(PROVIDERS), *_SECTIONS))
+        raise SettingsError(f"[{unknown[0]}]: there is no such section; known are {known}")
+    general = document.get("retry", {})
+    accounts: dict[str, dict[str, AccountSettings]] = {}
+    retry: dict[str, Retry] = {}
+    for name, provider in PROVIDERS.items():
+        section = _table(document.get(name, {}), f"[{name}]")
+        if unknown := sorted(set(section) - {"accounts", "retry"}):
+            raise SettingsError(f"[{name}] {unknown[0]}: there is no such field; known are accounts, retry")
+        retry[name] = _section(
+            Retry, {**general, **section.get("retry", {})}, f"[{name}.retry]" if "retry" in section else "[retry]"
+        )
+        entries = section.get("accounts", [])
+        if not isinstance(entries, list):
+            raise SettingsError(f"[{name}] accounts: write [[{name}.accounts]] for each account")
+        found = [
+            _section(provider.account, entry, f"[[{name}.accounts]] {_label(entry, number)}")
+            for number, entry in enumerate(entries, 1)
+        ]
+        _refuse_shared_names_and_keys(name, found)
+        if found:
+            accounts[name] = {account.name: account for account in found}
+    handlers = [
+        _section(Handler, entry, f"[[handlers]] {_label(entry, number)}")
+        for number, entry in enumerate(document.get("handlers", []), 1)
+    ]
+    return Configuration(
+        accounts=accounts,
+        retry=retry,
+        timing=_section(Timing, document.get("timing", {}), "[timing]"),
+        following_up=_section(FollowingUp, document.get("following_up", {}), "[following_up]"),
+        handlers=handlers,
+        files=files,
+    )
+
+
+def _refuse_shared_names_and_keys(provider: str, accounts: Sequence[AccountSettings]) -> None:
+    names: set[str] = set()
+    owners: dict[str, str] = {}
+    outbound = {key.get_secret_value(): account.name for account in accounts for key in account.outbound_secrets()}
+    for account in accounts:
+        where = f"[[{provider}.accounts]] {account.name}"
+        if account.name in names:
+            raise SettingsError(f"{where}: two accounts have this name; give each its own")
+        names.add(account.name)
+        for secret in (*account.inbound_secrets(), *account.outbound_secrets()):
+            if not secret.get_secret_value():
+                raise SettingsError(f"{where}: a key or secret is empty; an empty one would let anybody in")
+        for secret in account.inbound_secrets():
+            key = secret.get_secret_value()
+            if (other := owners.setdefault(key, account.name)) != account.name:
+                raise SettingsError(f"{where}: it shares a webhook key with account {other}; each needs its own")
+            if (other := outbound.get(key, "")) and key not in {s.get_secret_value() for s in account.shared_secrets()}:
+                raise SettingsError(f"{where}: a webhook key equals the API key of account {other}; they must differ")
+
+
+def _section(model: type[Any], values: object, where: str) -> Any:
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        path = ".".join(str(part) for part in first["loc"])
+        message = first["msg"].removeprefix("Value error, ")
+        if first["type"] == "extra_forbidden":
+            message = "there is no such field"
+        raise SettingsError(f"{where} {path}: {message}" if path else f"{where}: {message}") from None
+
+
+def _table(value: object, where: str) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        raise SettingsError(f"{where}: must be a table")
+    return value
+
+
+def _label(entry: object, number: int) -> str:
+    name = entry.get("name") if isinstance(entry, dict) else None
+    return str(name) if name else f"number {number}"
+
+
+def _resolve(value: Any, path: Path, files: set[Path], where: str = "") -> Any:
+    """Replace ``"env:NAME"`` and ``"file:PATH"`` by what they name, at any depth; note the files."""
+    match value:
+        case dict():
+            return {key: _resolve(item, path, files, f"{where}.{key}".lstrip(".")) for key, item in value.items()}
+        case list():
+            return [_resolve(item, path, files, where) for item in value]
+        case str() if value.startswith("env:"):
+            name = value.removeprefix("env:")
+            if not os.environ.get(name):
+                raise SettingsError(f"{where}: the environment variable {name} is not set, or empty")
+            return os.environ[name]
+        case str() if value.startswith("file:"):
+            file = path.parent / value.removeprefix("file:")
+            files.add(file)
+            try:
+                return file.read_text(encoding="utf-8").rstrip("\n")
+            except (OSError, UnicodeDecodeError) as error:
+                raise SettingsError(f"{where}: cannot read {file}: {error}") from None
+    return value

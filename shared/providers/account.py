@@ -1,0 +1,75 @@
+"""What every provider's account settings have in common. Secrets are never shown by ``repr``."""
+
+import ipaddress
+from collections.abc import Sequence
+from typing import Annotated, Self
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, field_validator, model_validator
+
+
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+
+
+class Section(BaseModel):
+    """A table of ``penstock.toml``: frozen, and an unknown field is an error that names it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class Budget(Section):
+    """Overrides the provider's published limit: ``calls`` per ``seconds``; ``calls = 0`` lifts it."""
+
+    calls: int = Field(ge=0)
+    seconds: float = Field(default=60.0, gt=0)
+
+
+class AccountSettings(Section):
+    """One configured relationship with a provider: its name, its host, its budget. Providers add their keys."""
+
+    name: Name
+    base_url: str
+    allow_insecure: bool = False
+    budget: Budget | None = None
+
+    @field_validator("base_url")
+    @classmethod
+    def _is_an_origin(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username or parts.password:
+            raise ValueError("must be an origin such as https://api.example.com")
+        if parts.path not in {"", "/"} or parts.query or parts.fragment:
+            raise ValueError("must be an origin without a path, such as https://api.example.com")
+        return value.rstrip("/")
+
+    @model_validator(mode="after")
+    def _is_encrypted_or_at_home(self) -> Self:
+        parts = urlsplit(self.base_url)
+        if parts.scheme == "http" and not (self.allow_insecure or is_loopback(parts.hostname or "")):
+            raise ValueError(
+                "base_url: http:// is accepted for loopback addresses only; use https://, "
+                "or set allow_insecure = true beside it"
+            )
+        return self
+
+    def inbound_secrets(self) -> Sequence[SecretStr]:
+        """The keys by which the provider proves itself to us; no two accounts of a provider may share one."""
+        return ()
+
+    def shared_secrets(self) -> Sequence[SecretStr]:
+        """Keys that a provider uses both ways by its own design (Authenteq's client secret)."""
+        return ()
+
+    def outbound_secrets(self) -> Sequence[SecretStr]:
+        """The keys by which we prove ourselves to the provider."""
+        return ()
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address literal of a URL means this machine."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

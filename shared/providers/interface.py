@@ -1,0 +1,236 @@
+"""What a provider tells the rest of the house.
+
+A provider does no I/O. Its ``Inbound`` face tells ingress who sent a request; its ``FollowUp`` face tells workers
+what to call and what an answer means. Both are pure: bytes and settings in, values out.
+
+    receive   Unverified -> Admission                      (Inbound.authenticate)
+    plan      Delivery   -> event -> Plan                  (FollowUp.read, identity, types, plan)
+    fetch     Call       -> headers, Limit                 (FollowUp.credentials, limit)
+    apply     Answer     -> Outcome                        (FollowUp.interpret)
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar
+from uuid import UUID
+
+from shared.errors import NotAuthentic
+from shared.providers.account import AccountSettings
+
+
+# ── receive ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Unverified:
+    """The head of a request as it came in. Nothing of it is trusted; only ``Inbound.authenticate`` takes it.
+
+    Header names are lower case, in the order received, repeats kept. ``token`` is the last path segment where the
+    provider's route has one, percent-encoded as it was sent.
+    """
+
+    headers: Sequence[tuple[bytes, bytes]]
+    token: bytes = b""
+
+    def one(self, name: bytes) -> bytes:
+        """The only value of a header. Raises NotAuthentic when it is missing, repeated or empty."""
+        values = [value for key, value in self.headers if key == name]
+        if len(values) != 1 or not values[0]:
+            raise NotAuthentic(f"the header {name.decode('latin-1')} must be there exactly once and not be empty")
+        return values[0]
+
+
+class BodyCheck(Protocol):
+    """A signature over the body, computed while the body streams in."""
+
+    def update(self, chunk: bytes) -> None:
+        """Take the next raw bytes of the body."""
+
+    def finish(self) -> None:
+        """Raise NotAuthentic unless the signature matches all the bytes taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """The sender is the named account, provided that ``body_check`` (if any) passes once the body is there."""
+
+    account: str
+    body_check: BodyCheck | None = None
+
+
+class Inbound(ABC):
+    """How a provider's deliveries are authenticated and acknowledged. Made anew whenever its accounts change."""
+
+    success_status: int = 200
+    """The status that the provider takes for success, always with an empty body."""
+    takes_token: bool = False
+    """True: the route is ``/webhooks/<provider>/{token}``; False: ``/webhooks/<provider>``."""
+    secret_headers: frozenset[bytes] = frozenset()
+    """Lower-case names of headers that carry credentials; their values are never kept."""
+    max_body_bytes: int = 1024 * 1024
+    body_seconds: float = 10.0
+
+    @abstractmethod
+    def authenticate(self, request: Unverified) -> Admission:
+        """The account that sent this. Raises NotAuthentic; compares keys as bytes, in constant time."""
+
+
+# ── plan ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """An authentic delivery, read back from the store: the raw body byte for byte and its content type."""
+
+    event_id: UUID
+    account: str
+    body: bytes
+    content_type: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One GET at the account's own host.
+
+    ``path`` begins with a slash and carries its query. ``purpose`` is the provider's own word for what the answer is;
+    ``context`` (JSON values only) is what ``interpret`` needs to know besides. Events whose calls have the same
+    ``resource`` share one pending fetch, so everything that changes the meaning of the answer must show in it.
+    """
+
+    path: str
+    purpose: str
+    context: Mapping[str, Any] = field(default_factory=dict)
+    pick: str = ""
+    """What is picked out of a shared answer (an id in a list); part of ``resource``."""
+    missing: Literal["retry", "tombstone"] = "retry"
+    """What 404 means: not there yet (tried 5 times, then failed), or gone as announced (a tombstone, done)."""
+    page: int = 1
+    """Which page of a chain this is; the engine ends chains past its bound as ``endless-pages``."""
+
+    @property
+    def resource(self) -> str:
+        """The coalescing key: same path, same pick, same meaning of 404."""
+        return "#".join(filter(None, (self.path, self.pick, "gone" if self.missing == "tombstone" else "")))
+
+
+class Record(NamedTuple):
+    """The state of one thing at the provider.
+
+    ``data`` is JSON text (an object) exactly as the provider sent it, so that numbers keep their digits; None with
+    ``deleted`` is a tombstone that keeps whatever data was known. ``once`` marks a record whose first sight makes one
+    change and that never changes again (imin's update notifications).
+    """
+
+    kind: str
+    external_id: str
+    data: str | None
+    deleted: bool = False
+    once: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """Bytes to keep in the blob store under ``key``, sealed, before the record that refers to them is written."""
+
+    key: str
+    content: bytes | memoryview
+    content_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What one event asks for: calls to make, records that the delivery itself carries, blobs that those refer to."""
+
+    calls: Sequence[Call] = ()
+    records: Sequence[Record] = ()
+    blobs: Sequence[Blob] = ()
+
+
+# ── fetch and apply ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Limit(NamedTuple):
+    """How often an account may be called: ``calls`` in any ``seconds``, counted over everything of one ``scope``.
+
+    ``penalty_seconds`` is how long to keep away after a 429 that has no Retry-After.
+    """
+
+    scope: str
+    calls: int
+    seconds: float
+    penalty_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A complete answer with a 2xx status; header names are lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def content_type(self) -> str:
+        """The media type without parameters, lower case; empty when none was sent."""
+        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What an answer means: records to upsert, further pages to fetch, blobs that the records refer to."""
+
+    records: Sequence[Record] = ()
+    next: Sequence[Call] = ()
+    blobs: Sequence[Blob] = ()
+
+
+AccountT = TypeVar("AccountT", bound=AccountSettings)
+EventT = TypeVar("EventT")
+
+
+class FollowUp(ABC, Generic[AccountT, EventT]):
+    """What a provider's webhooks ask for. Stateless; every method is pure."""
+
+    @abstractmethod
+    def read(self, delivery: Delivery, account: AccountT) -> EventT:
+        """Parse the body. Raises Unreadable: ``empty``, ``not-json``, ``wrong-shape``, ``missing-part`` ..."""
+
+    @abstractmethod
+    def types(self, event: EventT) -> Sequence[str]:
+        """The provider's own names of what happened, for people and filters; known before ``plan`` may refuse."""
+
+    @abstractmethod
+    def identity(self, event: EventT) -> str | None:
+        """What makes two deliveries the same within (provider, account); None: every delivery counts."""
+
+    @abstractmethod
+    def plan(self, event: EventT, delivery: Delivery, account: AccountT) -> Plan:
+        """What to do about it. Raises Unreadable: ``unknown-type``, ``untrusted-url``."""
+
+    @abstractmethod
+    def credentials(self, call: Call, account: AccountT) -> dict[str, str]:
+        """The headers that authenticate this call. Asked for just before sending, never stored."""
+
+    @abstractmethod
+    def limit(self, call: Call, account: AccountT) -> Limit | None:
+        """The provider's published limit for this call; None where none is known. Settings may override it."""
+
+    @abstractmethod
+    def interpret(self, call: Call, answer: Answer, account: AccountT) -> Outcome:
+        """Turn a 2xx answer into records and next pages. Raises BrokenAnswer or RefusedAnswer."""
+
+    def tombstones(self, call: Call) -> Sequence[Record]:
+        """The records that a 404 on a call with ``missing="tombstone"`` marks as deleted."""
+        del call
+        return ()
+
+
+@dataclass(frozen=True, slots=True)
+class Provider(Generic[AccountT, EventT]):
+    """One provider, put together: what the registry holds."""
+
+    name: str
+    account: type[AccountT]
+    inbound: Callable[[Sequence[AccountT]], Inbound]
+    follow_up: FollowUp[AccountT, EventT]
