@@ -1,0 +1,229 @@
+"""Claiming fetches and committing what came of them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import msgspec
+
+from shared.providers.interface import Call, Outcome
+from shared.store import finishing, opening, recording, timeline
+from shared.store.postgres import Connection
+
+
+class ClaimedFetch(NamedTuple):
+    """A fetch held by this process; ``token`` is also the number under which its call began."""
+
+    id: int
+    provider: str
+    account: str
+    token: int
+    attempts: int
+    call: Call
+
+
+NOTHING = Outcome()
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What came of one claimed fetch.
+
+    ``done``: the outcome is stored. ``waiting``: tried again after ``wait_seconds``. ``failed``: final. ``called``
+    is False where no call was made (over budget); ``counted`` is False where it uses up no attempt.
+    """
+
+    fetch: ClaimedFetch
+    state: str
+    outcome: Outcome = NOTHING
+    status: int | None = None
+    reason: str | None = None
+    detail: str = ""
+    wait_seconds: float = 0.0
+    counted: bool = True
+    called: bool = True
+
+
+_DUE = """
+    state IN ('pending', 'waiting') AND due_at <= now()
+    AND NOT EXISTS (SELECT FROM fetches r WHERE r.resource = fetches.resource AND r.state = 'running')
+"""
+
+
+async def claim(
+    connection: Connection, provider: str, ids: Sequence[int], limit: int, worker: UUID
+) -> list[ClaimedFetch]:
+    """Take the named fetches that are due, and up to ``limit`` others of the provider, oldest first.
+
+    Never two of one resource at a time. Each gets a number from the sequence: calls began in that order.
+    """
+    rows = await connection.fetch(
+        f"""
+        WITH named AS (
+            SELECT id FROM fetches WHERE id = ANY($2) AND provider = $1 AND {_DUE}
+            ORDER BY id LIMIT $3 FOR UPDATE SKIP LOCKED
+        ), others AS (
+            SELECT id FROM fetches WHERE provider = $1 AND id <> ALL($2) AND {_DUE}
+            ORDER BY due_at LIMIT (SELECT greatest($3 - count(*), 0) FROM named) FOR UPDATE SKIP LOCKED
+        )
+        UPDATE fetches SET state = 'running', claimed_by = $4, token = nextval('claims'), attempts = attempts + 1,
+                           began_at = clock_timestamp()
+        WHERE id IN (SELECT id FROM named UNION ALL SELECT id FROM others)
+        RETURNING id, provider, account, token, attempts, path, purpose, context, pick, missing, page
+        """,  # noqa: S608 - put together from constants of this module
+        provider,
+        ids,
+        limit,
+        worker,
+    )
+    return [_claimed(row) for row in rows]
+
+
+async def begin_anew(connection: Connection, fetch: ClaimedFetch) -> ClaimedFetch | None:
+    """Number a call again that begins later than its claim (it waited for its budget); None if the claim is lost."""
+    token = await connection.fetchval(
+        """
+        UPDATE fetches SET token = nextval('claims'), began_at = clock_timestamp()
+        WHERE id = $1 AND token = $2 RETURNING token
+        """,
+        fetch.id,
+        fetch.token,
+    )
+    return fetch._replace(token=token) if token is not None else None
+
+
+async def commit(connection: Connection, results: Sequence[Result], coalesce_seconds: float) -> list[opening.Opened]:
+    """Store results in one transaction: records, next pages, the fetches' and their events' states, the timeline.
+
+    Results whose claim was lost meanwhile are dropped: their rows are due again and another process has them.
+    Returns the fetches that were opened for next pages.
+    """
+    async with connection.transaction():
+        events = await _held(connection, results)
+        results = [result for result in results if result.fetch.id in events]
+        await recording.apply(
+            connection,
+            [
+                recording.Sighting(
+                    result.fetch.provider,
+                    result.fetch.account,
+                    record,
+                    result.fetch.token,
+                    max(events[result.fetch.id], default=None),
+                )
+                for result in results
+                for record in result.outcome.records
+            ],
+        )
+        await _update(connection, results)
+        opened = await opening.open_fetches(
+            connection,
+            [
+                opening.Wanted(result.fetch.provider, result.fetch.account, call, sorted(events[result.fetch.id]))
+                for result in results
+                for call in result.outcome.next
+            ],
+            coalesce_seconds,
+        )
+        told = [(event, *_line(result)) for result in results for event in events[result.fetch.id]]
+        await timeline.write(connection, told)
+        await finishing.settle_events(connection, sorted({event for event, _, _ in told}))
+        return opened
+
+
+async def _held(connection: Connection, results: Sequence[Result]) -> Mapping[int, list[UUID]]:
+    """The events of each fetch, for the fetches whose claim is still this process's, locked until the commit."""
+    rows = await connection.fetch(
+        """
+        SELECT f.id, ARRAY(SELECT event_id FROM event_fetches WHERE fetch_id = f.id ORDER BY event_id) AS events
+        FROM unnest($1::bigint[], $2::bigint[]) AS mine (id, token)
+        JOIN fetches f ON f.id = mine.id AND f.token = mine.token AND f.state = 'running'
+        ORDER BY f.id FOR UPDATE OF f
+        """,
+        [result.fetch.id for result in results],
+        [result.fetch.token for result in results],
+    )
+    return {row["id"]: row["events"] for row in rows}
+
+
+async def _update(connection: Connection, results: Sequence[Result]) -> None:
+    """Write the fetches' own rows; one that waits again is merged into a newer one for its resource, if there is."""
+    await connection.execute(
+        """
+        WITH result AS (
+            SELECT * FROM unnest($1::bigint[], $2::text[], $3::int[], $4::text[], $5::text[], $6::interval[],
+                                 $7::bool[], $8::bool[])
+            AS r (id, state, status, reason, detail, wait, counted, called)
+        ), merged AS (
+            SELECT result.*, heir.id AS heir, lost.attempts FROM result
+            JOIN fetches lost ON lost.id = result.id
+            JOIN fetches heir ON heir.resource = lost.resource AND heir.state IN ('pending', 'waiting')
+            WHERE result.state = 'waiting'
+        ), inherited AS (
+            UPDATE fetches f SET
+                state = 'waiting', attempts = greatest(f.attempts, m.attempts - CASE WHEN m.counted THEN 0 ELSE 1 END),
+                status = m.status, error_reason = m.reason, error_detail = m.detail,
+                due_at = greatest(f.due_at, now() + m.wait), queue_at = greatest(f.due_at, now() + m.wait)
+            FROM merged m WHERE f.id = m.heir
+        ), moved AS (
+            INSERT INTO event_fetches (event_id, fetch_id)
+            SELECT l.event_id, m.heir FROM merged m JOIN event_fetches l ON l.fetch_id = m.id
+            ON CONFLICT DO NOTHING
+        ), unlinked AS (
+            DELETE FROM event_fetches WHERE fetch_id IN (SELECT id FROM merged)
+        ), gone AS (
+            DELETE FROM fetches WHERE id IN (SELECT id FROM merged)
+        ), woken AS (
+            -- what was asked for anew while this one ran need not wait for its turn at the relay
+            UPDATE fetches f SET queue_at = greatest(f.due_at, now())
+            FROM fetches ended, result r
+            WHERE ended.id = r.id AND r.state <> 'waiting' AND f.resource = ended.resource AND f.state = 'pending'
+        ), tallied AS (
+            INSERT INTO tallies (provider, what, state, delta)
+            SELECT f.provider, 'calls', '', count(*) FROM result r JOIN fetches f ON f.id = r.id
+            WHERE r.called GROUP BY f.provider
+        )
+        UPDATE fetches f SET
+            state = r.state, status = coalesce(r.status, f.status), error_reason = r.reason,
+            error_detail = nullif(r.detail, ''), claimed_by = NULL, token = NULL,
+            attempts = f.attempts - CASE WHEN r.counted THEN 0 ELSE 1 END,
+            due_at = CASE WHEN r.state = 'waiting' THEN now() + r.wait ELSE f.due_at END,
+            queue_at = CASE WHEN r.state = 'waiting' THEN now() + r.wait ELSE f.queue_at END,
+            finished_at = CASE WHEN r.state <> 'waiting' THEN now() END
+        FROM result r WHERE f.id = r.id AND f.id NOT IN (SELECT id FROM merged)
+        """,
+        [result.fetch.id for result in results],
+        [result.state for result in results],
+        [result.status for result in results],
+        [result.reason for result in results],
+        [result.detail for result in results],
+        [timedelta(seconds=result.wait_seconds) for result in results],
+        [result.counted for result in results],
+        [result.called for result in results],
+    )
+
+
+def _line(result: Result) -> tuple[str, str]:
+    call = f"GET {result.fetch.call.path}"
+    match result.state:
+        case "done":
+            more = f", {len(result.outcome.next)} more to fetch" if result.outcome.next else ""
+            return "fetched", f"{call}: {result.detail or result.status}, {len(result.outcome.records)} records{more}"
+        case "waiting":
+            return "waiting", f"{result.wait_seconds:.1f} s: {result.detail} ({call}, attempt {result.fetch.attempts})"
+        case _:
+            return "fetch-failed", f"{call}: {result.detail}"
+
+
+def _claimed(row: Any) -> ClaimedFetch:
+    call = Call(
+        path=row["path"],
+        purpose=row["purpose"],
+        context=msgspec.json.decode(row["context"]),
+        pick=row["pick"],
+        missing=row["missing"],
+        page=row["page"],
+    )
+    return ClaimedFetch(row["id"], row["provider"], row["account"], row["token"], row["attempts"], call)

@@ -1,0 +1,267 @@
+"""The tables as of the first release, and the triggers that keep the tallies.
+
+Revision ID: 0001
+"""
+
+from alembic import op
+
+
+revision = "0001"
+down_revision = None
+
+# A trigger sees each statement's rows as sets, so a batch of 50 events costs one or two tally rows, in the same
+# transaction as the state they count: https://www.postgresql.org/docs/18/sql-createtrigger.html
+STATEMENTS = (
+    "CREATE SEQUENCE claims",
+    "CREATE SEQUENCE change_numbers",
+    """
+    CREATE TABLE worker_processes (
+        id UUID NOT NULL,
+        name TEXT NOT NULL,
+        beat_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+        PRIMARY KEY (id)
+    )
+    """,
+    """
+    COMMENT ON TABLE worker_processes
+    IS 'Who holds leases: a row a process, renewed by its beat; ten seconds after the last one its claims lapse'
+    """,
+    """
+    CREATE TABLE events (
+        id UUID NOT NULL,
+        provider TEXT NOT NULL,
+        account TEXT NOT NULL,
+        state TEXT DEFAULT 'received' NOT NULL,
+        received_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+        finished_at TIMESTAMP WITH TIME ZONE,
+        durability TEXT NOT NULL,
+        content_type TEXT NOT NULL,
+        headers JSONB NOT NULL,
+        body BYTEA,
+        blob TEXT,
+        body_bytes BIGINT NOT NULL,
+        body_sha256 BYTEA NOT NULL,
+        event_types TEXT[] DEFAULT '{}' NOT NULL,
+        identity TEXT,
+        duplicate_of UUID,
+        error_reason TEXT,
+        error_detail TEXT,
+        queue_at TIMESTAMP WITH TIME ZONE DEFAULT now() + interval '5 seconds' NOT NULL,
+        claimed_by UUID,
+        token BIGINT,
+        PRIMARY KEY (id),
+        CONSTRAINT events_state CHECK (
+            state IN ('received', 'processing', 'waiting', 'done', 'duplicate', 'parked', 'failed', 'quarantined')),
+        CONSTRAINT events_body_or_blob CHECK ((body IS NULL) <> (blob IS NULL))
+    )
+    """,
+    "CREATE INDEX events_claimed ON events (claimed_by) WHERE claimed_by IS NOT NULL",
+    "CREATE INDEX events_for_people ON events (state, id) WHERE state IN ('parked', 'failed', 'quarantined')",
+    "CREATE INDEX events_to_plan ON events (provider, id) WHERE state = 'received' AND claimed_by IS NULL",
+    "CREATE INDEX events_to_queue ON events (queue_at) WHERE state = 'received' AND claimed_by IS NULL",
+    """
+    CREATE INDEX events_unfinished ON events (provider, received_at)
+    WHERE state IN ('received', 'processing', 'waiting')
+    """,
+    """
+    CREATE TABLE identities (
+        provider TEXT NOT NULL,
+        account TEXT NOT NULL,
+        identity TEXT NOT NULL,
+        event_id UUID NOT NULL,
+        PRIMARY KEY (provider, account, identity)
+    )
+    """,
+    """
+    COMMENT ON TABLE identities
+    IS 'The first delivery of each identity; the primary key decides, not a look-up'
+    """,
+    """
+    CREATE TABLE fetches (
+        id BIGINT GENERATED ALWAYS AS IDENTITY,
+        provider TEXT NOT NULL,
+        account TEXT NOT NULL,
+        resource BYTEA NOT NULL,
+        path TEXT NOT NULL,
+        purpose TEXT NOT NULL,
+        context JSON NOT NULL,
+        pick TEXT NOT NULL,
+        missing TEXT NOT NULL,
+        page INTEGER NOT NULL,
+        state TEXT DEFAULT 'pending' NOT NULL,
+        attempts INTEGER DEFAULT '0' NOT NULL,
+        status INTEGER,
+        error_reason TEXT,
+        error_detail TEXT,
+        created_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+        due_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+        queue_at TIMESTAMP WITH TIME ZONE DEFAULT now() + interval '5 seconds' NOT NULL,
+        began_at TIMESTAMP WITH TIME ZONE,
+        finished_at TIMESTAMP WITH TIME ZONE,
+        claimed_by UUID,
+        token BIGINT,
+        PRIMARY KEY (id),
+        CONSTRAINT fetches_state CHECK (state IN ('pending', 'running', 'waiting', 'done', 'failed'))
+    )
+    """,
+    """
+    COMMENT ON TABLE fetches
+    IS 'One GET that events ask for; resource is a digest of provider, account and coalescing key'
+    """,
+    "CREATE INDEX fetches_claimed ON fetches (claimed_by) WHERE claimed_by IS NOT NULL",
+    "CREATE INDEX fetches_due ON fetches (provider, due_at) WHERE state IN ('pending', 'waiting')",
+    "CREATE UNIQUE INDEX fetches_open ON fetches (resource) WHERE state IN ('pending', 'waiting')",
+    "CREATE INDEX fetches_recent ON fetches (resource, began_at)",
+    "CREATE UNIQUE INDEX fetches_running ON fetches (resource) WHERE state = 'running'",
+    "CREATE INDEX fetches_to_queue ON fetches (queue_at) WHERE state IN ('pending', 'waiting')",
+    """
+    CREATE TABLE event_fetches (
+        event_id UUID NOT NULL,
+        fetch_id BIGINT NOT NULL,
+        PRIMARY KEY (event_id, fetch_id)
+    )
+    """,
+    "CREATE INDEX event_fetches_by_fetch ON event_fetches (fetch_id)",
+    """
+    CREATE TABLE records (
+        provider TEXT NOT NULL,
+        account TEXT NOT NULL,
+        kind TEXT NOT NULL,
+        external_id TEXT NOT NULL,
+        data JSONB NOT NULL,
+        began BIGINT NOT NULL,
+        fetched_at TIMESTAMP WITH TIME ZONE NOT NULL,
+        changed_at TIMESTAMP WITH TIME ZONE NOT NULL,
+        deleted_at TIMESTAMP WITH TIME ZONE,
+        event_id UUID,
+        PRIMARY KEY (provider, account, kind, external_id)
+    )
+    """,
+    """
+    COMMENT ON TABLE records
+    IS 'The newest known state; began is the claim number of the call whose answer this is'
+    """,
+    """
+    CREATE TABLE changes (
+        id BIGINT GENERATED ALWAYS AS IDENTITY,
+        seq BIGINT,
+        op TEXT NOT NULL,
+        provider TEXT NOT NULL,
+        account TEXT NOT NULL,
+        kind TEXT NOT NULL,
+        external_id TEXT NOT NULL,
+        changed TEXT[] NOT NULL,
+        event_id UUID,
+        at TIMESTAMP WITH TIME ZONE DEFAULT clock_timestamp() NOT NULL,
+        PRIMARY KEY (id),
+        CONSTRAINT changes_op CHECK (op IN ('created', 'updated', 'deleted'))
+    )
+    """,
+    """
+    COMMENT ON TABLE changes
+    IS 'The change feed; seq is given after the commit, one sequencer at a time, so no reader passes a late entry'
+    """,
+    "CREATE UNIQUE INDEX changes_seq ON changes (seq)",
+    "CREATE INDEX changes_unnumbered ON changes (id) WHERE seq IS NULL",
+    """
+    CREATE TABLE timeline (
+        id BIGINT GENERATED ALWAYS AS IDENTITY,
+        event_id UUID NOT NULL,
+        at TIMESTAMP WITH TIME ZONE DEFAULT clock_timestamp() NOT NULL,
+        step TEXT NOT NULL,
+        detail TEXT NOT NULL,
+        PRIMARY KEY (id)
+    )
+    """,
+    "CREATE INDEX timeline_of_event ON timeline (event_id, id)",
+    """
+    CREATE TABLE tallies (
+        id BIGINT GENERATED ALWAYS AS IDENTITY,
+        provider TEXT NOT NULL,
+        what TEXT NOT NULL,
+        state TEXT NOT NULL,
+        delta BIGINT NOT NULL,
+        PRIMARY KEY (id)
+    )
+    """,
+    """
+    COMMENT ON TABLE tallies
+    IS 'Counts by state as a ledger of differences, folded by the relay: counting never scans finished rows'
+    """,
+    """
+    CREATE FUNCTION tally_events() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        IF TG_OP = 'INSERT' THEN
+            INSERT INTO tallies (provider, what, state, delta)
+            SELECT provider, 'event', state, count(*) FROM arrived GROUP BY provider, state;
+        ELSIF TG_OP = 'DELETE' THEN
+            INSERT INTO tallies (provider, what, state, delta)
+            SELECT provider, 'event', state, -count(*) FROM gone GROUP BY provider, state;
+        ELSE
+            INSERT INTO tallies (provider, what, state, delta)
+            SELECT provider, 'event', state, sum(delta) FROM (
+                SELECT provider, state, 1 AS delta FROM arrived
+                UNION ALL
+                SELECT provider, state, -1 FROM gone
+            ) AS both_sides
+            GROUP BY provider, state HAVING sum(delta) <> 0;
+        END IF;
+        RETURN NULL;
+    END $$
+    """,
+    """
+    CREATE TRIGGER tally_events_insert AFTER INSERT ON events
+    REFERENCING NEW TABLE AS arrived FOR EACH STATEMENT EXECUTE FUNCTION tally_events()
+    """,
+    """
+    CREATE TRIGGER tally_events_update AFTER UPDATE ON events
+    REFERENCING NEW TABLE AS arrived OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION tally_events()
+    """,
+    """
+    CREATE TRIGGER tally_events_delete AFTER DELETE ON events
+    REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION tally_events()
+    """,
+    """
+    CREATE FUNCTION tally_fetches() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        IF TG_OP = 'INSERT' THEN
+            INSERT INTO tallies (provider, what, state, delta)
+            SELECT provider, 'fetch', state, count(*) FROM arrived GROUP BY provider, state;
+        ELSIF TG_OP = 'DELETE' THEN
+            INSERT INTO tallies (provider, what, state, delta)
+            SELECT provider, 'fetch', state, -count(*) FROM gone GROUP BY provider, state;
+        ELSE
+            INSERT INTO tallies (provider, what, state, delta)
+            SELECT provider, 'fetch', state, sum(delta) FROM (
+                SELECT provider, state, 1 AS delta FROM arrived
+                UNION ALL
+                SELECT provider, state, -1 FROM gone
+            ) AS both_sides
+            GROUP BY provider, state HAVING sum(delta) <> 0;
+        END IF;
+        RETURN NULL;
+    END $$
+    """,
+    """
+    CREATE TRIGGER tally_fetches_insert AFTER INSERT ON fetches
+    REFERENCING NEW TABLE AS arrived FOR EACH STATEMENT EXECUTE FUNCTION tally_fetches()
+    """,
+    """
+    CREATE TRIGGER tally_fetches_update AFTER UPDATE ON fetches
+    REFERENCING NEW TABLE AS arrived OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION tally_fetches()
+    """,
+    """
+    CREATE TRIGGER tally_fetches_delete AFTER DELETE ON fetches
+    REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION tally_fetches()
+    """,
+)
+
+
+def upgrade() -> None:
+    for statement in STATEMENTS:
+        op.execute(statement)
+
+
+def downgrade() -> None:
+    op.execute("DROP SCHEMA public CASCADE")
+    op.execute("CREATE SCHEMA public")

@@ -1,0 +1,238 @@
+"""Claiming events and committing what was planned for them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+from uuid import UUID
+
+from shared.errors import Reason
+from shared.providers.interface import Call, Record
+from shared.store import opening, recording, timeline
+from shared.store.postgres import Connection
+
+
+class ClaimedEvent(NamedTuple):
+    """An event held by this process until its plan is committed; ``token`` refuses it if it comes too late."""
+
+    id: UUID
+    provider: str
+    account: str
+    token: int
+    content_type: str
+    body: bytes | None
+    blob: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """What reading an event led to: parked with a reason, or calls and records (perhaps none)."""
+
+    event: ClaimedEvent
+    types: Sequence[str] = ()
+    identity: str | None = None
+    calls: Sequence[Call] = ()
+    records: Sequence[Record] = ()
+    parked: tuple[Reason, str] | None = None
+
+
+@dataclass(slots=True)
+class Committed:
+    """What a commit made of the plans."""
+
+    opened: list[opening.Opened] = field(default_factory=list)
+    planned: int = 0
+    duplicates: int = 0
+    parked: int = 0
+
+
+async def claim(
+    connection: Connection, provider: str, ids: Sequence[UUID], limit: int, worker: UUID
+) -> list[ClaimedEvent]:
+    """Take the named events that are due, and up to ``limit`` the provider's oldest others.
+
+    A backlog of small messages is so worked off in large batches; events that others hold are skipped.
+    """
+    rows = await connection.fetch(
+        """
+        WITH named AS (
+            SELECT id FROM events
+            WHERE id = ANY($2) AND provider = $1 AND state = 'received' AND claimed_by IS NULL
+            ORDER BY id FOR UPDATE SKIP LOCKED
+        ), others AS (
+            SELECT id FROM events
+            WHERE provider = $1 AND state = 'received' AND claimed_by IS NULL AND id <> ALL($2)
+            ORDER BY id LIMIT (SELECT greatest($3 - count(*), 0) FROM named) FOR UPDATE SKIP LOCKED
+        )
+        UPDATE events SET claimed_by = $4, token = nextval('claims')
+        WHERE id IN (SELECT id FROM named UNION ALL SELECT id FROM others)
+        RETURNING id, provider, account, token, content_type, body, blob
+        """,
+        provider,
+        ids,
+        limit,
+        worker,
+    )
+    return sorted(ClaimedEvent(*row) for row in rows)
+
+
+async def commit(connection: Connection, plans: Sequence[Planned], coalesce_seconds: float) -> Committed:
+    """Write the plans of one batch in one transaction; those whose claim was lost meanwhile are left alone."""
+    done = Committed()
+    async with connection.transaction():
+        held = await _held(connection, plans)
+        plans = [plan for plan in plans if plan.event.id in held]
+        firsts = await _first_deliveries(connection, plans)
+        parked = [plan for plan in plans if plan.parked]
+        duplicates = [
+            plan for plan in plans if not plan.parked and firsts.get(plan.event.id, plan.event.id) != plan.event.id
+        ]
+        ahead = [
+            plan for plan in plans if not plan.parked and firsts.get(plan.event.id, plan.event.id) == plan.event.id
+        ]
+        done.opened = await opening.open_fetches(
+            connection,
+            [
+                opening.Wanted(plan.event.provider, plan.event.account, call, [plan.event.id])
+                for plan in ahead
+                for call in plan.calls
+            ],
+            coalesce_seconds,
+        )
+        await recording.apply(
+            connection,
+            [
+                recording.Sighting(plan.event.provider, plan.event.account, record, plan.event.token, plan.event.id)
+                for plan in ahead
+                for record in plan.records
+            ],
+        )
+        await _update(connection, ahead, parked, duplicates, firsts)
+        done.planned, done.duplicates, done.parked = len(ahead), len(duplicates), len(parked)
+    return done
+
+
+async def _held(connection: Connection, plans: Sequence[Planned]) -> set[UUID]:
+    """The events whose claim is still this process's, locked until the commit."""
+    rows = await connection.fetch(
+        """
+        SELECT e.id FROM unnest($1::uuid[], $2::bigint[]) AS mine (id, token)
+        JOIN events e ON e.id = mine.id AND e.token = mine.token ORDER BY e.id FOR UPDATE OF e
+        """,
+        [plan.event.id for plan in plans],
+        [plan.event.token for plan in plans],
+    )
+    return {row["id"] for row in rows}
+
+
+async def _first_deliveries(connection: Connection, plans: Sequence[Planned]) -> dict[UUID, UUID]:
+    """The first event with each event's identity (itself, where it is the first). Those without identity are left out.
+
+    The primary key of ``identities`` decides. A first delivery that is failed, parked or quarantined hands its place
+    to the next one, which goes its own way.
+    """
+    rows = sorted(
+        (
+            (plan.event.provider, plan.event.account, plan.identity, plan.event.id)
+            for plan in plans
+            if plan.identity and not plan.parked
+        ),
+    )
+    if not rows:
+        return {}
+    keys = [list(column) for column in zip(*rows, strict=True)]
+    new = await connection.fetch(
+        """
+        INSERT INTO identities (provider, account, identity, event_id)
+        SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::uuid[]) ON CONFLICT DO NOTHING
+        RETURNING event_id
+        """,
+        *keys,
+    )
+    firsts = {row["event_id"]: row["event_id"] for row in new}
+    if len(firsts) == len(rows):
+        return firsts
+    owners = await connection.fetch(
+        """
+        SELECT i.provider, i.account, i.identity, i.event_id,
+               coalesce(e.state IN ('failed', 'parked', 'quarantined'), false) AS given_up
+        FROM identities i LEFT JOIN events e ON e.id = i.event_id
+        WHERE (i.provider, i.account, i.identity) IN (SELECT * FROM unnest($1::text[], $2::text[], $3::text[]))
+        ORDER BY i.provider, i.account, i.identity FOR UPDATE OF i
+        """,
+        *keys[:3],
+    )
+    by_identity = {(row[0], row[1], row[2]): (row["event_id"], row["given_up"]) for row in owners}
+    heirs: list[tuple[str, str, str, UUID]] = []
+    for provider, account, identity, event in rows:
+        key = (provider, account, identity)
+        owner, given_up = by_identity[key]
+        if given_up:
+            owner = event
+            by_identity[key] = (event, False)
+            heirs.append((*key, event))
+        firsts[event] = owner
+    if heirs:
+        await connection.execute(
+            """
+            UPDATE identities i SET event_id = heir.event_id
+            FROM unnest($1::text[], $2::text[], $3::text[], $4::uuid[]) AS heir (provider, account, identity, event_id)
+            WHERE i.provider = heir.provider AND i.account = heir.account AND i.identity = heir.identity
+            """,
+            *[list(column) for column in zip(*heirs, strict=True)],
+        )
+    return firsts
+
+
+async def _update(
+    connection: Connection,
+    ahead: Sequence[Planned],
+    parked: Sequence[Planned],
+    duplicates: Sequence[Planned],
+    firsts: dict[UUID, UUID],
+) -> None:
+    rows: list[tuple[UUID, str, list[str], str | None, UUID | None, str | None, str | None]] = []
+    lines: list[tuple[UUID, str, str]] = []
+    for plan in ahead:
+        event = plan.event.id
+        rows.append((event, "processing" if plan.calls else "done", list(plan.types), plan.identity, None, None, None))
+        lines.append((event, "planned", _what(plan)))
+        if not plan.calls:
+            lines.append((event, "done", "no call is needed"))
+    for plan in duplicates:
+        event, first = plan.event.id, firsts[plan.event.id]
+        rows.append((event, "duplicate", list(plan.types), plan.identity, first, None, None))
+        lines.append((event, "duplicate", f"the same as {first}, which came first"))
+    for plan in parked:
+        if plan.parked:
+            event, (reason, detail) = plan.event.id, plan.parked
+            rows.append((event, "parked", list(plan.types), plan.identity, None, reason, detail))
+            lines.append((event, "parked", f"{reason}: {detail}"))
+    if not rows:
+        return
+    columns = [list(column) for column in zip(*rows, strict=True)]
+    # event types are joined for the journey: unnest would flatten an array of arrays
+    columns[2] = ["\n".join(types) for types in columns[2]]
+    await connection.execute(
+        """
+        UPDATE events e SET
+            state = CASE WHEN p.state = 'processing' AND EXISTS (
+                SELECT FROM event_fetches l JOIN fetches f ON f.id = l.fetch_id
+                WHERE l.event_id = e.id AND f.state = 'waiting'
+            ) THEN 'waiting' ELSE p.state END,
+            finished_at = CASE WHEN p.state <> 'processing' THEN now() END,
+            event_types = string_to_array(p.types, chr(10)), identity = p.identity, duplicate_of = p.duplicate_of,
+            error_reason = p.reason, error_detail = p.detail, claimed_by = NULL, token = NULL
+        FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::uuid[], $6::text[], $7::text[])
+             AS p (id, state, types, identity, duplicate_of, reason, detail)
+        WHERE e.id = p.id
+        """,
+        *columns,
+    )
+    await timeline.write(connection, lines)
+
+
+def _what(plan: Planned) -> str:
+    calls = len(plan.calls)
+    first = f": GET {plan.calls[0].path}" if calls else ""
+    more = f" and {calls - 1} more" if calls > 1 else ""
+    return f"{', '.join(plan.types)} -> {calls} call{'' if calls == 1 else 's'}{first}{more}"

@@ -1,0 +1,69 @@
+"""Connections to Postgres: one place for their settings, so that every statement has a deadline."""
+
+from typing import TypeAlias
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+
+from shared.errors import StoreAway
+from shared.settings import without_password
+
+
+# asyncpg-stubs knows these as generics; asyncpg itself does not, so at run time they are only names.
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
+Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
+
+AWAY = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.InvalidPasswordError,
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.OperatorInterventionError,
+)
+"""What asyncpg raises when the server is away, refuses or is going down (never for a wrong statement)."""
+
+CONNECT_SECONDS = 5.0
+STATEMENT_SECONDS = 30.0
+
+
+def for_asyncpg(url: str) -> str:
+    """The URL as asyncpg wants it, whatever SQLAlchemy driver it names."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(scheme="postgresql"))
+
+
+def for_sqlalchemy(url: str) -> str:
+    """The URL as SQLAlchemy wants it, with the asyncpg driver named."""
+    return urlunsplit(urlsplit(url)._replace(scheme="postgresql+asyncpg"))
+
+
+async def open_pool(url: str, *, name: str, size: int, statement_seconds: float = STATEMENT_SECONDS) -> Pool:
+    """A pool whose connections appear in ``pg_stat_activity`` as ``penstock <name>``. Raises StoreAway."""
+    try:
+        return await asyncpg.create_pool(
+            for_asyncpg(url),
+            min_size=1,
+            max_size=size,
+            timeout=CONNECT_SECONDS,
+            command_timeout=statement_seconds,
+            max_inactive_connection_lifetime=300,
+            server_settings={"application_name": f"penstock {name}", "jit": "off"},
+        )
+    except AWAY as error:
+        raise _away(url, error) from None
+
+
+async def connect_once(url: str) -> "asyncpg.Connection[asyncpg.Record]":
+    """A single connection, for a command or a check. Raises StoreAway."""
+    try:
+        return await asyncpg.connect(for_asyncpg(url), timeout=CONNECT_SECONDS, command_timeout=STATEMENT_SECONDS)
+    except AWAY as error:
+        raise _away(url, error) from None
+
+
+def _away(url: str, error: Exception) -> StoreAway:
+    reason = str(error) or type(error).__name__
+    return StoreAway(f"Postgres does not answer at {without_password(url)}: {reason}")

@@ -1,0 +1,28 @@
+"""Events that were parked because their account was removed, and go on when it returns."""
+
+from collections.abc import Sequence
+
+from shared.store.postgres import Connection
+
+
+async def go_on(connection: Connection, accounts: Sequence[tuple[str, str]]) -> int:
+    """Plan the ``account-removed`` events of these (provider, account) pairs again; returns how many."""
+    rows = await connection.fetch(
+        """
+        WITH back AS (
+            UPDATE events SET state = 'received', finished_at = NULL, error_reason = NULL, error_detail = NULL,
+                              queue_at = now()
+            WHERE state = 'parked' AND error_reason = 'account-removed'
+              AND (provider, account) IN (SELECT * FROM unnest($1::text[], $2::text[]))
+            RETURNING id
+        ), unlinked AS (
+            DELETE FROM event_fetches l USING back, fetches f
+            WHERE l.event_id = back.id AND f.id = l.fetch_id AND f.state IN ('done', 'failed')
+        )
+        INSERT INTO timeline (event_id, step, detail)
+        SELECT id, 'account-returned', 'its account is configured again' FROM back RETURNING event_id
+        """,
+        [provider for provider, _ in accounts],
+        [name for _, name in accounts],
+    )
+    return len(rows)

@@ -1,0 +1,199 @@
+"""The tables, as SQLAlchemy Core knows them. The migrations create them; a test holds the two together."""
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    DateTime,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Sequence,
+    Table,
+    Text,
+    Uuid,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSON, JSONB
+
+
+metadata = MetaData()
+
+EVENT_STATES = ("received", "processing", "waiting", "done", "duplicate", "parked", "failed", "quarantined")
+FETCH_STATES = ("pending", "running", "waiting", "done", "failed")
+
+_OPEN = "state IN ('pending', 'waiting')"
+_TO_PLAN = "state = 'received' AND claimed_by IS NULL"
+
+
+def _one_of(states: tuple[str, ...]) -> str:
+    return "state IN ({})".format(", ".join(f"'{state}'" for state in states))
+
+
+def _at(name: str, *, nullable: bool = True, default: str | None = None) -> Column[object]:
+    return Column(name, DateTime(timezone=True), nullable=nullable, server_default=text(default) if default else None)
+
+
+claims = Sequence("claims", metadata=metadata)
+"""Numbers claims: the token that refuses a late finisher, and the order in which API calls began."""
+
+worker_processes = Table(
+    "worker_processes",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("name", Text, nullable=False),
+    _at("beat_at", nullable=False, default="now()"),
+    comment="Who holds leases: a row a process, renewed by its beat; ten seconds after the last one its claims lapse",
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("provider", Text, nullable=False),
+    Column("account", Text, nullable=False),
+    Column("state", Text, nullable=False, server_default="received"),
+    _at("received_at", nullable=False, default="now()"),
+    _at("finished_at"),
+    Column("durability", Text, nullable=False),
+    Column("content_type", Text, nullable=False),
+    Column("headers", JSONB, nullable=False),
+    Column("body", LargeBinary),
+    Column("blob", Text),
+    Column("body_bytes", BigInteger, nullable=False),
+    Column("body_sha256", LargeBinary, nullable=False),
+    Column("event_types", ARRAY(Text), nullable=False, server_default="{}"),
+    Column("identity", Text),
+    Column("duplicate_of", Uuid),
+    Column("error_reason", Text),
+    Column("error_detail", Text),
+    _at("queue_at", nullable=False, default="now() + interval '5 seconds'"),
+    Column("claimed_by", Uuid),
+    Column("token", BigInteger),
+    CheckConstraint(_one_of(EVENT_STATES), name="events_state"),
+    CheckConstraint("(body IS NULL) <> (blob IS NULL)", name="events_body_or_blob"),
+    Index("events_to_plan", "provider", "id", postgresql_where=text(_TO_PLAN)),
+    Index("events_to_queue", "queue_at", postgresql_where=text(_TO_PLAN)),
+    Index("events_claimed", "claimed_by", postgresql_where=text("claimed_by IS NOT NULL")),
+    Index(
+        "events_unfinished",
+        "provider",
+        "received_at",
+        postgresql_where=text("state IN ('received', 'processing', 'waiting')"),
+    ),
+    Index("events_for_people", "state", "id", postgresql_where=text("state IN ('parked', 'failed', 'quarantined')")),
+)
+
+identities = Table(
+    "identities",
+    metadata,
+    Column("provider", Text, primary_key=True),
+    Column("account", Text, primary_key=True),
+    Column("identity", Text, primary_key=True),
+    Column("event_id", Uuid, nullable=False),
+    comment="The first delivery of each identity; the primary key decides, not a look-up",
+)
+
+fetches = Table(
+    "fetches",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("provider", Text, nullable=False),
+    Column("account", Text, nullable=False),
+    Column("resource", LargeBinary, nullable=False),
+    Column("path", Text, nullable=False),
+    Column("purpose", Text, nullable=False),
+    Column("context", JSON, nullable=False),
+    Column("pick", Text, nullable=False),
+    Column("missing", Text, nullable=False),
+    Column("page", Integer, nullable=False),
+    Column("state", Text, nullable=False, server_default="pending"),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("status", Integer),
+    Column("error_reason", Text),
+    Column("error_detail", Text),
+    _at("created_at", nullable=False, default="now()"),
+    _at("due_at", nullable=False, default="now()"),
+    _at("queue_at", nullable=False, default="now() + interval '5 seconds'"),
+    _at("began_at"),
+    _at("finished_at"),
+    Column("claimed_by", Uuid),
+    Column("token", BigInteger),
+    CheckConstraint(_one_of(FETCH_STATES), name="fetches_state"),
+    Index("fetches_open", "resource", unique=True, postgresql_where=text(_OPEN)),
+    Index("fetches_running", "resource", unique=True, postgresql_where=text("state = 'running'")),
+    Index("fetches_recent", "resource", "began_at"),
+    Index("fetches_due", "provider", "due_at", postgresql_where=text(_OPEN)),
+    Index("fetches_to_queue", "queue_at", postgresql_where=text(_OPEN)),
+    Index("fetches_claimed", "claimed_by", postgresql_where=text("claimed_by IS NOT NULL")),
+    comment="One GET that events ask for; resource is a digest of provider, account and coalescing key",
+)
+
+event_fetches = Table(
+    "event_fetches",
+    metadata,
+    Column("event_id", Uuid, primary_key=True),
+    Column("fetch_id", BigInteger, primary_key=True),
+    Index("event_fetches_by_fetch", "fetch_id"),
+)
+
+records = Table(
+    "records",
+    metadata,
+    Column("provider", Text, primary_key=True),
+    Column("account", Text, primary_key=True),
+    Column("kind", Text, primary_key=True),
+    Column("external_id", Text, primary_key=True),
+    Column("data", JSONB, nullable=False),
+    Column("began", BigInteger, nullable=False),
+    _at("fetched_at", nullable=False),
+    _at("changed_at", nullable=False),
+    _at("deleted_at"),
+    Column("event_id", Uuid),
+    comment="The newest known state; began is the claim number of the call whose answer this is",
+)
+
+changes = Table(
+    "changes",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("seq", BigInteger),
+    Column("op", Text, nullable=False),
+    Column("provider", Text, nullable=False),
+    Column("account", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("external_id", Text, nullable=False),
+    Column("changed", ARRAY(Text), nullable=False),
+    Column("event_id", Uuid),
+    _at("at", nullable=False, default="clock_timestamp()"),
+    CheckConstraint("op IN ('created', 'updated', 'deleted')", name="changes_op"),
+    Index("changes_seq", "seq", unique=True),
+    Index("changes_unnumbered", "id", postgresql_where=text("seq IS NULL")),
+    comment="The change feed; seq is given after the commit, one sequencer at a time, so no reader passes a late entry",
+)
+
+change_numbers = Sequence("change_numbers", metadata=metadata)
+
+timeline = Table(
+    "timeline",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("event_id", Uuid, nullable=False),
+    _at("at", nullable=False, default="clock_timestamp()"),
+    Column("step", Text, nullable=False),
+    Column("detail", Text, nullable=False),
+    Index("timeline_of_event", "event_id", "id"),
+)
+
+tallies = Table(
+    "tallies",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("provider", Text, nullable=False),
+    Column("what", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("delta", BigInteger, nullable=False),
+    comment="Counts by state as a ledger of differences, folded by the relay: counting never scans finished rows",
+)

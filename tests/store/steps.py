@@ -1,0 +1,71 @@
+"""The flow's store steps in the short form that tests of the store need."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from uuid import UUID, uuid4
+
+from asyncpg import Connection, Record
+
+from shared.providers.interface import Call, Outcome
+from shared.store import fetching, leases, planning
+from shared.store.fetching import ClaimedFetch, Result
+from shared.store.opening import Opened
+from shared.store.planning import ClaimedEvent, Planned
+
+
+COALESCE_SECONDS = 0.0
+
+Receive = Callable[..., Awaitable[list[UUID]]]
+
+
+async def worker(db: Connection) -> UUID:
+    """A worker process with a lease."""
+    process = uuid4()
+    await leases.beat(db, process, "worker-imin-1")
+    return process
+
+
+async def claim_events(db: Connection, process: UUID, ids: Sequence[UUID] = (), limit: int = 50) -> list[ClaimedEvent]:
+    """Claim imin's events."""
+    return await planning.claim(db, "imin", ids, limit, process)
+
+
+async def plan(
+    db: Connection, process: UUID, *calls: Call, identity: str | None = None, coalesce: float = COALESCE_SECONDS
+) -> list[Opened]:
+    """Plan every due event of imin with the same calls."""
+    claimed = await claim_events(db, process)
+    plans = [Planned(event, types=("changed",), identity=identity, calls=calls) for event in claimed]
+    return (await planning.commit(db, plans, coalesce)).opened
+
+
+async def claim_fetches(db: Connection, process: UUID, limit: int = 50) -> list[ClaimedFetch]:
+    """Claim imin's fetches."""
+    return await fetching.claim(db, "imin", (), limit, process)
+
+
+async def finish(db: Connection, fetch: ClaimedFetch, *more: Call) -> list[Opened]:
+    """Store a success that brought nothing but perhaps a next page."""
+    return await fetching.commit(db, [Result(fetch, "done", Outcome(next=more), 200)], COALESCE_SECONDS)
+
+
+async def fail(db: Connection, fetch: ClaimedFetch, wait_seconds: float = 0.0) -> None:
+    """Store a failure that is tried again."""
+    failure = Result(
+        fetch, "waiting", status=500, reason="refused", detail="the API answered 500", wait_seconds=wait_seconds
+    )
+    await fetching.commit(db, [failure], COALESCE_SECONDS)
+
+
+async def give_up(db: Connection, fetch: ClaimedFetch, reason: str = "attempts-used-up") -> None:
+    """Store a final failure."""
+    await fetching.commit(db, [Result(fetch, "failed", reason=reason, detail="the API answered 410")], COALESCE_SECONDS)
+
+
+async def event_states(db: Connection) -> dict[UUID, str]:
+    """Each event's state."""
+    return {row["id"]: row["state"] for row in await db.fetch("SELECT id, state FROM events")}
+
+
+async def fetch_rows(db: Connection) -> list[Record]:
+    """Every fetch, oldest first."""
+    return await db.fetch("SELECT * FROM fetches ORDER BY id")

@@ -1,0 +1,248 @@
+"""Claiming events, telling duplicates, coalescing: the plan step's transactions."""
+
+import pytest
+from asyncpg import Connection
+
+from shared.providers.interface import Call, Record
+from shared.store import planning
+from shared.store.planning import Planned
+from steps import Receive, claim_events, claim_fetches, event_states, fail, fetch_rows, finish, give_up, plan, worker
+
+
+pytestmark = pytest.mark.anyio
+
+CALL = Call("/api/v2/customer-accounts/abc", "customer-account")
+
+
+async def test_an_event_is_claimed_by_one_worker_only(db: Connection, receive: Receive) -> None:
+    """A message that arrives twice finds nothing to do the second time."""
+    ids = await receive(3)
+    process = await worker(db)
+
+    first = await claim_events(db, process, ids)
+    second = await claim_events(db, process, ids)
+
+    assert ids == [event.id for event in first]
+    assert [] == second
+
+
+async def test_a_claim_takes_the_named_and_fills_up_with_the_oldest(db: Connection, receive: Receive) -> None:
+    """A backlog of small messages is worked off in batches of the full size."""
+    ids = await receive(10)
+    process = await worker(db)
+
+    claimed = await claim_events(db, process, [ids[9]], limit=4)
+
+    assert [*ids[:3], ids[9]] == [event.id for event in claimed]
+
+
+async def test_a_planned_event_without_calls_is_done_at_once(db: Connection, receive: Receive) -> None:
+    """What a delivery itself carries becomes records in the planning transaction."""
+    (event,) = await receive()
+    process = await worker(db)
+    (claimed,) = await claim_events(db, process)
+
+    record = Record("imin.update-notification", "n-1", "{}")
+    await planning.commit(db, [Planned(claimed, types=("x",), records=[record])], 0)
+
+    assert {event: "done"} == await event_states(db)
+    assert "n-1" == await db.fetchval("SELECT external_id FROM records WHERE event_id = $1", event)
+
+
+async def test_events_that_need_the_same_resource_share_one_fetch(db: Connection, receive: Receive) -> None:
+    """Ten deliveries about one customer, one call; each is done by it."""
+    ids = await receive(10)
+    process = await worker(db)
+
+    opened = await plan(db, process, CALL)
+    (fetch,) = await claim_fetches(db, process)
+    await finish(db, fetch)
+
+    assert 1 == len(opened)
+    assert dict.fromkeys(ids, "done") == await event_states(db)
+
+
+async def test_an_event_that_lands_while_the_fetch_runs_gets_a_new_one(db: Connection, receive: Receive) -> None:
+    """A running call began before the event: it is never joined, and its successor waits until it has ended."""
+    process = await worker(db)
+    await receive()
+    await plan(db, process, CALL)
+    (running,) = await claim_fetches(db, process)
+
+    (late,) = await receive()
+    await plan(db, process, CALL)
+
+    assert 2 == len(await fetch_rows(db))
+    assert [] == await claim_fetches(db, process)
+    await finish(db, running)
+    assert "processing" == (await event_states(db))[late]
+    assert 1 == len(await claim_fetches(db, process))
+
+
+async def test_a_resource_fetched_a_moment_ago_waits_for_the_rest_of_the_coalescing_time(
+    db: Connection, receive: Receive
+) -> None:
+    """A storm of deliveries about one customer costs one call now and one when the time is over."""
+    process = await worker(db)
+    await receive()
+    await plan(db, process, CALL, coalesce=60)
+    (first,) = await claim_fetches(db, process)
+    await finish(db, first)
+
+    await receive(5)
+    opened = await plan(db, process, CALL, coalesce=60)
+
+    assert [False] == [fetch.due for fetch in opened]
+    assert [] == await claim_fetches(db, process)
+
+
+async def test_the_second_delivery_of_an_identity_is_a_duplicate(db: Connection, receive: Receive) -> None:
+    """It points to the first, within one batch and in a later one, and causes no call."""
+    ids = await receive(3)
+    process = await worker(db)
+    await plan(db, process, CALL, identity="uuid-1")
+    (later,) = await receive()
+    await plan(db, process, CALL, identity="uuid-1")
+
+    states = await event_states(db)
+    firsts = {
+        row["duplicate_of"] for row in await db.fetch("SELECT duplicate_of FROM events WHERE state = 'duplicate'")
+    }
+    assert ["processing", "duplicate", "duplicate", "duplicate"] == [states[event] for event in (*ids, later)]
+    assert {ids[0]} == firsts
+
+
+@pytest.mark.parametrize("given_up", ["failed", "parked", "quarantined"])
+async def test_a_delivery_whose_first_was_given_up_goes_its_own_way(
+    db: Connection, receive: Receive, given_up: str
+) -> None:
+    """The provider's retry of what failed here is a new chance, not a duplicate; the next one is its duplicate."""
+    (first,) = await receive()
+    process = await worker(db)
+    await plan(db, process, CALL, identity="uuid-1")
+    await db.execute("UPDATE events SET state = $2 WHERE id = $1", first, given_up)
+
+    second, third = await receive(2)
+    await plan(db, process, CALL, identity="uuid-1")
+
+    states = await event_states(db)
+    assert ["processing", "duplicate"] == [states[second], states[third]]
+    assert second == await db.fetchval("SELECT duplicate_of FROM events WHERE id = $1", third)
+
+
+async def test_a_plan_that_comes_after_its_claim_was_lost_is_refused(db: Connection, receive: Receive) -> None:
+    """A worker that was given up and comes back late changes nothing."""
+    await receive()
+    process = await worker(db)
+    (stale,) = await claim_events(db, process)
+    await db.execute("UPDATE events SET claimed_by = NULL, token = NULL")
+    (fresh,) = await claim_events(db, process)
+
+    late = await planning.commit(db, [Planned(stale, calls=[CALL])], 0)
+    mine = await planning.commit(db, [Planned(fresh)], 0)
+
+    assert (0, 1) == (late.planned, mine.planned)
+    assert [] == await fetch_rows(db)
+
+
+async def test_an_event_that_joins_a_waiting_fetch_waits_with_it(db: Connection, receive: Receive) -> None:
+    """An open fetch that waits for its next attempt serves whoever comes meanwhile."""
+    process = await worker(db)
+    await receive()
+    await plan(db, process, CALL)
+    (fetch,) = await claim_fetches(db, process)
+    await fail(db, fetch, wait_seconds=3600)
+
+    (late,) = await receive()
+    await plan(db, process, CALL)
+
+    assert "waiting" == (await event_states(db))[late]
+    assert 1 == len(await fetch_rows(db))
+
+
+async def test_a_failure_merges_into_the_fetch_that_was_asked_for_meanwhile(db: Connection, receive: Receive) -> None:
+    """Two fetches of one resource never wait side by side: one call answers for both events."""
+    process = await worker(db)
+    early = (await receive())[0]
+    await plan(db, process, CALL)
+    (running,) = await claim_fetches(db, process)
+    late = (await receive())[0]
+    await plan(db, process, CALL)
+
+    await fail(db, running)
+    (merged,) = await claim_fetches(db, process)
+    await finish(db, merged)
+
+    assert {early: "done", late: "done"} == await event_states(db)
+    assert 2 == merged.attempts
+
+
+async def test_the_state_of_an_event_follows_from_its_fetches(db: Connection, receive: Receive) -> None:
+    """Waiting before processing before failed before done."""
+    process = await worker(db)
+    (event,) = await receive()
+    await plan(db, process, Call("/1", "x"), Call("/2", "x"), Call("/3", "x"))
+    one, two, three = sorted(await claim_fetches(db, process))
+    states: list[str] = []
+
+    async def note() -> None:
+        states.append((await event_states(db))[event])
+
+    await note()
+    await fail(db, one, wait_seconds=0)
+    await note()
+    await give_up(db, two)
+    await note()
+    (one,) = await claim_fetches(db, process)
+    await note()
+    await finish(db, one)
+    await note()
+    await finish(db, three)
+    await note()
+
+    assert ["processing", "waiting", "waiting", "waiting", "processing", "failed"] == states
+    assert "attempts-used-up" == await db.fetchval("SELECT error_reason FROM events")
+
+
+async def test_a_next_page_keeps_its_event_open(db: Connection, receive: Receive) -> None:
+    """The page and the fetch of the next one commit together."""
+    process = await worker(db)
+    (event,) = await receive()
+    await plan(db, process, CALL)
+    (first,) = await claim_fetches(db, process)
+
+    await finish(db, first, Call("/next", "x", page=2))
+
+    assert {event: "processing"} == await event_states(db)
+    (second,) = await claim_fetches(db, process)
+    assert ("/next", 2) == (second.call.path, second.call.page)
+    await finish(db, second)
+    assert {event: "done"} == await event_states(db)
+
+
+async def test_counts_by_state_follow_every_change(db: Connection, receive: Receive) -> None:
+    """The tallies always say what counting the rows would say."""
+    process = await worker(db)
+    await receive(5)
+    await plan(db, process, CALL)
+    (fetch,) = await claim_fetches(db, process)
+    await finish(db, fetch)
+    await receive(2)
+
+    tallied = await db.fetch("SELECT state, sum(delta) AS n FROM tallies WHERE what = 'event' GROUP BY state")
+    counted = await db.fetch("SELECT state, count(*) AS n FROM events GROUP BY state")
+
+    assert {row["state"]: row["n"] for row in counted} == {row["state"]: row["n"] for row in tallied if row["n"]}
+
+
+async def test_the_timeline_tells_each_step(db: Connection, receive: Receive) -> None:
+    """Received, planned, fetched, done: written with the states that they tell of."""
+    process = await worker(db)
+    (event,) = await receive()
+    await plan(db, process, CALL)
+    (fetch,) = await claim_fetches(db, process)
+    await finish(db, fetch)
+
+    steps = await db.fetch("SELECT step FROM timeline WHERE event_id = $1 ORDER BY id", event)
+
+    assert ["received", "planned", "fetched", "done"] == [row["step"] for row in steps]
