@@ -1,0 +1,21 @@
+"""How Magicline's Open API is called: credentials and limits."""
+
+from shared.providers.interface import Call, Limit
+from shared.providers.magicline.event_types import READS
+from shared.providers.magicline.settings import MagiclineAccount
+
+
+# "1000 requests/minute", counted per endpoint; once over, every request of the following minute is refused, and no
+# Retry-After is documented (general information of the Open API).
+_CALLS = 1000
+_SECONDS = 60.0
+
+
+def credentials(account: MagiclineAccount) -> dict[str, str]:
+    """The studio's own key; another one than the key of its deliveries."""
+    return {"x-api-key": account.api_key.get_secret_value()}
+
+
+def limit(call: Call) -> Limit:
+    """The published limit of the call's endpoint."""
+    return Limit(READS[call.purpose].endpoint, _CALLS, _SECONDS, penalty_seconds=_SECONDS)

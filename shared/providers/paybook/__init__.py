@@ -1,0 +1,47 @@
+"""Paybook Sync, today Syncfy, put together (see README.md): it lists the pages to be read after each refresh."""
+
+from collections.abc import Sequence
+
+from shared.providers.interface import Answer, Call, Delivery, FollowUp, Limit, Outcome, Plan, Provider
+from shared.providers.paybook import api, events, plan
+from shared.providers.paybook.auth import PaybookInbound
+from shared.providers.paybook.events import PaybookEvent
+from shared.providers.paybook.settings import PaybookAccount
+
+
+class PaybookFollowUp(FollowUp[PaybookAccount, PaybookEvent]):
+    """Every URL that a delivery lists becomes a call of its own."""
+
+    def read(self, delivery: Delivery, account: PaybookAccount) -> PaybookEvent:
+        """The delivery in either of its forms. Raises Unreadable."""
+        del account
+        return events.read(delivery)
+
+    def types(self, event: PaybookEvent) -> Sequence[str]:
+        """The names as sent: ``refresh``, or in V3 ``credentials.refreshed``; one of each."""
+        return tuple(dict.fromkeys(notification.type for notification in event.notifications))
+
+    def identity(self, event: PaybookEvent) -> str:
+        """The sha256 of the body in the seed's form, ``eid`` in V3."""
+        return event.identity
+
+    def plan(self, event: PaybookEvent, delivery: Delivery, account: PaybookAccount) -> Plan:
+        """A call for each listed URL. Raises Unreadable."""
+        del delivery, account
+        return plan.plan(event)
+
+    def credentials(self, call: Call, account: PaybookAccount) -> dict[str, str]:
+        """The API key, on behalf of the event's user unless the account says otherwise."""
+        return api.credentials(call, account)
+
+    def limit(self, call: Call, account: PaybookAccount) -> Limit:
+        """Five calls a second, whatever they are for."""
+        del call, account
+        return api.LIMIT
+
+    def interpret(self, call: Call, answer: Answer, account: PaybookAccount) -> Outcome:
+        """The rows as records, and the page behind a full last one. Raises BrokenAnswer or RefusedAnswer."""
+        return plan.interpret(call, answer, account)
+
+
+PROVIDER = Provider(name="paybook", account=PaybookAccount, inbound=PaybookInbound, follow_up=PaybookFollowUp())

@@ -1,0 +1,73 @@
+"""A Paybook (Syncfy) account: one API key, its host, and the secret path and header of its webhook."""
+
+import re
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, SecretStr, StringConstraints, field_validator
+
+from shared.providers.account import AccountSettings, Section
+
+
+# The token is a path segment as it stands: RFC 3986's unreserved characters need no encoding anywhere.
+_TOKEN = re.compile(r"[A-Za-z0-9._~-]{16,}")
+# Visible ASCII, with single blanks at most inside: what every HTTP server hands on unchanged.
+_HEADER_VALUE = re.compile(r"[!-~](?:[ -~]*[!-~])?")
+# The key stands in `Authorization: api_key api_key=K,id_user=U`, where a comma or a blank would end it.
+_API_KEY = re.compile(r"[!-+\--~]+")
+
+
+def _is_a_token(value: SecretStr) -> SecretStr:
+    if not _TOKEN.fullmatch(value.get_secret_value()):
+        raise ValueError("a webhook token needs at least 16 characters, each a letter, a digit or one of - . _ ~")
+    return value
+
+
+def _is_a_header_value(value: SecretStr) -> SecretStr:
+    if not _HEADER_VALUE.fullmatch(value.get_secret_value()):
+        raise ValueError("must be visible ASCII characters, and not be empty")
+    return value
+
+
+def _is_an_api_key(value: SecretStr) -> SecretStr:
+    if not _API_KEY.fullmatch(value.get_secret_value()):
+        raise ValueError("must be visible ASCII characters without a comma, and not be empty")
+    return value
+
+
+WebhookToken = Annotated[SecretStr, AfterValidator(_is_a_token)]
+
+
+class WebhookHeader(Section):
+    """The custom header that was given when the webhook was registered, and that each delivery carries since."""
+
+    name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")]
+    value: Annotated[SecretStr, AfterValidator(_is_a_header_value)]
+
+
+class PaybookAccount(AccountSettings):
+    """One ``[[paybook.accounts]]``."""
+
+    webhook_tokens: Annotated[tuple[WebhookToken, ...], Field(min_length=1, max_length=2)]
+    """The secret last segment of the webhook's URL; two while one replaces the other."""
+    webhook_header: WebhookHeader | None = None
+    api_key: Annotated[SecretStr, AfterValidator(_is_an_api_key)]
+    auth: Literal["api_key_user", "api_key", "session"] = "api_key_user"
+    """How reads are authenticated: the key on behalf of the event's user, the key alone, or a session's token."""
+
+    @field_validator("auth")
+    @classmethod
+    def _can_be_served(cls, value: str) -> str:
+        # A session's token comes from a POST before the GET; workers send GETs alone.
+        if value == "session":
+            raise ValueError('"session" cannot be served: workers make no POST for a token; use "api_key_user"')
+        return value
+
+    def inbound_secrets(self) -> Sequence[SecretStr]:
+        """The path tokens and the header's value: neither may be shared with another account or be an API key."""
+        header = (self.webhook_header.value,) if self.webhook_header else ()
+        return (*self.webhook_tokens, *header)
+
+    def outbound_secrets(self) -> Sequence[SecretStr]:
+        """The API key."""
+        return (self.api_key,)
