@@ -1,0 +1,33 @@
+"""`penstock relay`."""
+
+import asyncio
+import signal
+from contextlib import suppress
+
+import typer
+import uvloop
+
+from ops.cli.examples import examples
+from ops.installation import find
+from shared.logs import set_up_logs
+from shared.settings import Settings
+from workers.relay import Relay
+
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command(epilog=examples("penstock relay"))
+def relay() -> None:
+    """Queue again whatever is due; any number of relays may run."""
+    settings = find(Settings.read(), redis=True)
+    set_up_logs(settings.log_level, settings.log_format)
+    uvloop.run(_until_told(Relay(settings)))
+
+
+async def _until_told(process: Relay) -> None:
+    running = asyncio.ensure_future(process.run())
+    for told in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(told, running.cancel)
+    with suppress(asyncio.CancelledError):
+        await running

@@ -1,0 +1,89 @@
+"""The Celery application of the workers: queues, limits, and two tasks a provider, each a shell over a step."""
+
+from typing import Any
+from uuid import UUID
+
+from celery import Celery
+from celery.signals import setup_logging, worker_process_init, worker_process_shutdown
+
+from shared.logs import set_up_logs
+from shared.providers.registry import PROVIDERS
+from shared.publishing import celery_settings
+from shared.queue import fetch_task, plan_task, queue_of
+from shared.settings import Settings
+from shared.watching import ConfigurationWatch
+from workers.fetching import fetch
+from workers.planning import plan
+from workers.process import WorkerProcess
+
+
+def create(settings: Settings, name: str = "worker") -> Celery:
+    """The application for ``worker_main``; nothing connects before a worker process forks.
+
+    Each value's reason is measured in docs/decisions/0002-celery.md.
+    """
+    watch = ConfigurationWatch(settings.config)
+    timing = watch.current.timing
+    redis_url = settings.redis_url.get_secret_value() if settings.redis_url else ""
+    app = Celery("penstock", set_as_current=False)
+    conf = celery_settings(redis_url, timing, PROVIDERS)
+    conf["broker_transport_options"] |= {
+        # Bounds every reply on a connection that died without a word; must exceed the 1 s of a blocking pop.
+        "socket_timeout": 10,
+        "max_connections": 200,
+    }
+    app.conf.update(
+        conf,
+        task_acks_late=True,
+        task_reject_on_worker_lost=False,
+        worker_prefetch_multiplier=1,
+        task_soft_time_limit=timing.soft_limit_seconds,
+        task_time_limit=timing.time_limit_seconds,
+        worker_max_tasks_per_child=5000,
+        worker_max_memory_per_child=400_000,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_channel_error_retry=True,
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        # Messages carry batches, so flower's events cost little here; without them it shows nothing.
+        worker_send_task_events=True,
+        task_send_sent_event=False,
+        worker_hijack_root_logger=False,
+        worker_enable_remote_control=True,
+    )
+    _register(app, settings, watch, name)
+    return app
+
+
+def _register(app: Celery, settings: Settings, watch: ConfigurationWatch, name: str) -> None:
+    """The tasks, and the life of the process that they run in."""
+    here: dict[str, WorkerProcess] = {}
+
+    @worker_process_init.connect(weak=False)
+    def start(**_: Any) -> None:
+        here["process"] = WorkerProcess(settings, watch, name)
+        here["process"].start()
+
+    @worker_process_shutdown.connect(weak=False)
+    def stop(**_: Any) -> None:
+        if process := here.pop("process", None):
+            process.stop()
+
+    @setup_logging.connect(weak=False)
+    def logs(**_: Any) -> None:
+        set_up_logs(settings.log_level, settings.log_format)
+
+    for provider in PROVIDERS:
+        _register_provider(app, provider, here)
+
+
+def _register_provider(app: Celery, provider: str, here: dict[str, WorkerProcess]) -> None:
+    @app.task(name=plan_task(provider), queue=queue_of(provider))
+    def plan_events(ids: list[str]) -> str:
+        process = here["process"]
+        return process.run(plan(process, provider, [UUID(event) for event in ids]))
+
+    @app.task(name=fetch_task(provider), queue=queue_of(provider))
+    def make_fetches(ids: list[int]) -> str:
+        process = here["process"]
+        return process.run(fetch(process, provider, ids))

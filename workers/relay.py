@@ -1,0 +1,120 @@
+"""The relay: queues again whatever is due, so that a lost message, a flushed Redis or a dead worker loses nothing.
+
+Any number may run: rows are taken by SKIP LOCKED and stamped before the message is sent, a bounded number a tick.
+"""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from uuid import UUID
+
+import structlog
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from shared.configuration import Configuration
+from shared.errors import StoreAway
+from shared.providers.registry import PROVIDERS
+from shared.publishing import Publisher
+from shared.queue import fetch_task, plan_task, queue_of
+from shared.settings import Settings
+from shared.store import leases, queueing, returning
+from shared.store.numbering import number_changes
+from shared.store.postgres import AWAY, Connection, Pool, open_pool
+from shared.watching import ConfigurationWatch
+
+
+log = structlog.get_logger("penstock.relay")
+
+TICK_SECONDS = 0.5
+FOLD_SECONDS = 10.0
+IDS_A_TICK = 2000
+IDS_A_MESSAGE = 100
+LONG_QUEUE = 100
+"""A queue with this many messages gets no copies: its workers take up whatever is due with each message anyway."""
+
+
+class Relay:
+    """One relay process."""
+
+    def __init__(self, settings: Settings) -> None:
+        if settings.database_url is None or settings.redis_url is None:
+            raise StoreAway(
+                "no database or Redis is set: start `penstock up`, or set PENSTOCK_DATABASE_URL and PENSTOCK_REDIS_URL"
+            )
+        self._database_url = settings.database_url.get_secret_value()
+        redis_url = settings.redis_url.get_secret_value()
+        self._watch = ConfigurationWatch(settings.config)
+        self._publisher = Publisher(redis_url, self._watch.current.timing, PROVIDERS)
+        self._redis = Redis.from_url(redis_url, socket_timeout=2.0, socket_connect_timeout=2.0)
+        self._seen_version = 0
+        self._reading_since: float | None = None
+        self._folded_at = 0.0
+
+    async def run(self) -> None:
+        """Tick until cancelled; a store that is away is waited for."""
+        pool: Pool | None = None
+        watching = asyncio.create_task(self._watch.run())
+        try:
+            while True:
+                try:
+                    pool = pool or await open_pool(self._database_url, name="relay", size=2)
+                    async with pool.acquire() as connection:
+                        await self._tick(connection)
+                except (StoreAway, *AWAY) as error:
+                    self._reading_since = None
+                    log.warning("a store is away; trying again", reason=str(error) or type(error).__name__)
+                await asyncio.sleep(TICK_SECONDS)
+        finally:
+            watching.cancel()
+            if pool is not None:
+                pool.terminate()
+            await self._redis.aclose()
+            self._publisher.close()
+
+    async def _tick(self, connection: Connection) -> None:
+        configuration = self._watch.current
+        await self._expire(connection, configuration.timing.lease_seconds)
+        if self._watch.version != self._seen_version:
+            await self._welcome(connection, configuration)
+            self._seen_version = self._watch.version
+        await number_changes(connection)
+        if time.monotonic() - self._folded_at > FOLD_SECONDS:
+            await queueing.fold_tallies(connection)
+            self._folded_at = time.monotonic()
+        await self._queue(connection)
+
+    async def _expire(self, connection: Connection, lease_seconds: float) -> None:
+        """End lapsed leases, but only after reading Postgres without a gap for one whole lease.
+
+        A Postgres that was frozen kept everybody from beating; when it is back they get the time to do so.
+        """
+        now = time.monotonic()
+        if self._reading_since is None:
+            self._reading_since = now
+        if now - self._reading_since >= lease_seconds and (dead := await leases.expire(connection, lease_seconds)):
+            log.warning("leases lapsed; their work is due again", processes=dead)
+
+    async def _welcome(self, connection: Connection, configuration: Configuration) -> None:
+        """What waited for an account that is (again) configured goes on."""
+        accounts = [(provider, name) for provider, accounts in configuration.accounts.items() for name in accounts]
+        if went_on := await returning.go_on(connection, accounts):
+            log.info("accounts are configured again; their events go on", events=went_on)
+
+    async def _queue(self, connection: Connection) -> None:
+        providers = [provider for provider in PROVIDERS if await self._has_room(provider)]
+        for due, task in ((queueing.due_events, plan_task), (queueing.due_fetches, fetch_task)):
+            async with connection.transaction():
+                for provider, ids in await due(connection, providers, IDS_A_TICK):
+                    await asyncio.to_thread(self._publish, task(provider), queue_of(provider), ids)
+
+    def _publish(self, task: str, queue: str, ids: Sequence[int | UUID]) -> None:
+        plain = [str(one) if isinstance(one, UUID) else one for one in ids]
+        for start in range(0, len(plain), IDS_A_MESSAGE):
+            self._publisher.publish(task, queue, [plain[start : start + IDS_A_MESSAGE]])
+
+    async def _has_room(self, provider: str) -> bool:
+        try:
+            return int(await self._redis.llen(queue_of(provider))) < LONG_QUEUE
+        except (RedisError, OSError) as error:
+            raise StoreAway(f"Redis does not answer: {error}") from None
