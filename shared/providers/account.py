@@ -36,7 +36,11 @@ class AccountSettings(Section):
     @classmethod
     def _is_an_origin(cls, value: str) -> str:
         parts = urlsplit(value)
-        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username or parts.password:
+        try:
+            usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+        except ValueError:  # the port is no number up to 65535
+            usable = False
+        if not usable or parts.username or parts.password:
             raise ValueError("must be an origin such as https://api.example.com")
         if parts.path not in {"", "/"} or parts.query or parts.fragment:
             raise ValueError("must be an origin without a path, such as https://api.example.com")

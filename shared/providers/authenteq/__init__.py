@@ -1,0 +1,48 @@
+"""Authenteq, put together (see README.md): identity verifications that carry their whole result."""
+
+from collections.abc import Sequence
+
+from shared.providers.authenteq import api, events, plan
+from shared.providers.authenteq.auth import AuthenteqInbound
+from shared.providers.authenteq.events import AuthenteqEvent
+from shared.providers.authenteq.settings import AuthenteqAccount
+from shared.providers.interface import Answer, Call, Delivery, FollowUp, Limit, Outcome, Plan, Provider
+
+
+class AuthenteqFollowUp(FollowUp[AuthenteqAccount, AuthenteqEvent]):
+    """The delivery is the data; a call only confirms it."""
+
+    def read(self, delivery: Delivery, account: AuthenteqAccount) -> AuthenteqEvent:
+        """The result and its images."""
+        return events.read(delivery, account)
+
+    def types(self, event: AuthenteqEvent) -> Sequence[str]:
+        """One type: deliveries carry no name of what happened."""
+        del event
+        return ("verification",)
+
+    def identity(self, event: AuthenteqEvent) -> str | None:
+        """The result's id."""
+        return events.identity(event)
+
+    def plan(self, event: AuthenteqEvent, delivery: Delivery, account: AuthenteqAccount) -> Plan:
+        """The record and its images, and with ``confirm`` the export call."""
+        return plan.plan(event, delivery, account)
+
+    def credentials(self, call: Call, account: AuthenteqAccount) -> dict[str, str]:
+        """Client id and secret."""
+        del call
+        return api.credentials(account)
+
+    def limit(self, call: Call, account: AuthenteqAccount) -> Limit | None:
+        """None: Authenteq publishes none."""
+        del call, account
+        return api.LIMIT
+
+    def interpret(self, call: Call, answer: Answer, account: AuthenteqAccount) -> Outcome:
+        """Whether the exported result is the delivered one."""
+        del account
+        return plan.interpret(call, answer)
+
+
+PROVIDER = Provider(name="authenteq", account=AuthenteqAccount, inbound=AuthenteqInbound, follow_up=AuthenteqFollowUp())

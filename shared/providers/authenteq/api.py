@@ -1,0 +1,22 @@
+"""Authenteq's export API: where a result is read again, and the client's credentials."""
+
+from base64 import b64encode
+from urllib.parse import quote
+
+from shared.providers.authenteq.settings import AuthenteqAccount
+from shared.providers.interface import Limit
+
+
+LIMIT: Limit | None = None
+"""Authenteq publishes no limit (README.md, "Limits"); ``budget`` in the account's settings sets one."""
+
+
+def path_of_result(identifier: str) -> str:
+    """The export of one verification as JSON (README.md, "Follow-up")."""
+    return f"/export/verification-result-as-json?verificationId={quote(identifier, safe='')}"
+
+
+def credentials(account: AuthenteqAccount) -> dict[str, str]:
+    """Basic authentication with the client id and the newest secret (README.md, "Follow-up")."""
+    pair = f"{account.client_id.get_secret_value()}:{account.client_secrets[0].get_secret_value()}"
+    return {"Authorization": f"Basic {b64encode(pair.encode()).decode()}"}

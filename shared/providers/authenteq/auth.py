@@ -1,0 +1,95 @@
+"""Which client a delivery is for, and whether its signature fits the raw body."""
+
+import hashlib
+import hmac
+import re
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from shared.errors import NotAuthentic
+from shared.providers.authenteq.settings import SIGNATURE_FORMS, AuthenteqAccount, SignatureForm
+from shared.providers.interface import Admission, Inbound, Unverified
+from shared.providers.keys import KeyRing
+
+
+_HEX_SHA256 = re.compile(rb"[0-9a-fA-F]{64}")
+
+
+class AuthenteqInbound(Inbound):
+    """The client id finds the account; the signature over the raw body proves the sender (seed 004)."""
+
+    success_status = 200  # exactly: any other status makes Authenteq retry for a week (seed 004)
+    secret_headers = frozenset({b"x-client-id", b"x-signature", b"authorization", b"cookie"})
+    max_body_bytes = 64 * 1024 * 1024
+    body_seconds = 60.0
+
+    def __init__(self, accounts: Sequence[AuthenteqAccount]) -> None:
+        self._accounts = {account.name: account for account in accounts}
+        self._clients = KeyRing((account.name, account.client_id) for account in accounts)
+        self.matched_forms: dict[str, SignatureForm] = {}
+        """account name -> the form that its last genuine delivery was signed in, so that one can be pinned."""
+
+    def authenticate(self, request: Unverified) -> Admission:
+        """The account of the client id, provided that the signature fits. Raises NotAuthentic."""
+        account = self._accounts[self._clients.account(request.one(b"x-client-id"))]
+        signature = request.one(b"x-signature")
+        if not _HEX_SHA256.fullmatch(signature):
+            raise NotAuthentic("the header x-signature must be 64 hexadecimal digits")
+        forms = SIGNATURE_FORMS if account.signature == "auto" else (account.signature,)
+        secrets = [secret.get_secret_value().encode() for secret in account.client_secrets]
+
+        def remember(form: SignatureForm) -> None:
+            self.matched_forms[account.name] = form
+
+        return Admission(account.name, SignatureCheck(bytes.fromhex(signature.decode()), secrets, forms, remember))
+
+
+class _Digest(Protocol):
+    def update(self, chunk: bytes, /) -> None: ...
+
+    def digest(self) -> bytes: ...
+
+
+class SignatureCheck:
+    """Digests of a streamed body, one for each form and secret, compared all and in constant time at the end."""
+
+    def __init__(
+        self,
+        signature: bytes,
+        secrets: Sequence[bytes],
+        forms: Sequence[SignatureForm],
+        remember: Callable[[SignatureForm], None],
+    ) -> None:
+        self._signature = signature
+        self._remember = remember
+        self._digests: list[tuple[SignatureForm, bytes, _Digest]] = [
+            (form, *_begun(form, secret)) for form in forms for secret in secrets
+        ]
+
+    def update(self, chunk: bytes) -> None:
+        """Take the next raw bytes of the body."""
+        for _, _, digest in self._digests:
+            digest.update(chunk)
+
+    def finish(self) -> None:
+        """Raise NotAuthentic unless one form under one secret gives the signature."""
+        matched: set[SignatureForm] = set()
+        for form, suffix, digest in self._digests:
+            digest.update(suffix)
+            if hmac.compare_digest(digest.digest(), self._signature):
+                matched.add(form)
+        if not matched:
+            raise NotAuthentic("the signature does not fit the body")
+        if len(matched) == 1:  # an empty body fits both plain forms and tells them apart no more
+            self._remember(*matched)
+
+
+def _begun(form: SignatureForm, secret: bytes) -> tuple[bytes, _Digest]:
+    """What is hashed after the body, and the digest as it is before it."""
+    match form:
+        case "hmac-sha256":
+            return b"", hmac.new(secret, digestmod=hashlib.sha256)
+        case "sha256-body-secret":
+            return secret, hashlib.sha256()
+        case "sha256-secret-body":
+            return b"", hashlib.sha256(secret)
