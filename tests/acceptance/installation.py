@@ -1,0 +1,135 @@
+"""A whole Penstock, started as an operator starts it and driven from outside only."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+
+from ops.lab.process import Lab
+
+
+T = TypeVar("T")
+
+ROOT = Path(__file__).parents[2]
+PROVIDERS = ("imin", "magicline", "paybook", "authenteq")
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """A running ``penstock up`` and the lab that its accounts point to."""
+
+    folder: Path
+    lab: Lab
+    ingress: str
+    process: subprocess.Popen[bytes]
+
+    def penstock(self, *arguments: str) -> str:
+        """What a command prints, typed in the installation's folder; its failure fails the test."""
+        done = subprocess.run(
+            [sys.executable, "-m", "ops", *arguments],
+            cwd=self.folder,
+            env=clean_environment(),
+            capture_output=True,
+            timeout=120,
+            check=False,
+        )
+        assert 0 == done.returncode, done.stderr.decode()
+        return done.stdout.decode()
+
+    def lines(self, *arguments: str) -> list[dict[str, Any]]:
+        """The objects that a command prints with ``--json``."""
+        return [json.loads(line) for line in self.penstock(*arguments, "--json").splitlines()]
+
+    def event(self, event: str) -> dict[str, Any]:
+        """``events show``."""
+        (shown,) = self.lines("events", "show", event)
+        return shown
+
+    def events(self, *filters: str) -> list[dict[str, Any]]:
+        """``events list`` of everything that the filters let through."""
+        return self.lines("events", "list", "--limit", "0", *filters)
+
+    def records(self, kind: str) -> dict[str, dict[str, Any]]:
+        """The records of a kind by external id."""
+        return {row["external_id"]: row for row in self.lines("records", "list", "--kind", kind, "--limit", "0")}
+
+    def finished(self, *events: str, within: float = 60.0) -> list[dict[str, Any]]:
+        """The events, once none of them is received or processing."""
+
+        def settled() -> list[dict[str, Any]] | None:
+            rows = {row["id"]: row for row in self.events()}
+            found = [rows[event] for event in events]
+            return found if all(row["state"] not in {"received", "processing", "waiting"} for row in found) else None
+
+        return until(settled, within, lambda: [self.event(event) for event in events][:3])
+
+
+def until(condition: Callable[[], T | None], within: float, otherwise: Callable[[], Any] = lambda: None) -> T:
+    """The first truthy value of a condition; fails with ``otherwise`` when there is none in time."""
+    deadline = time.monotonic() + within
+    while True:
+        if value := condition():
+            return value
+        assert time.monotonic() < deadline, f"not within {within} s: {otherwise()}"
+        time.sleep(0.2)
+
+
+def clean_environment(variables: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The machine's environment without settings of Penstock, and with the project importable from anywhere."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PENSTOCK_")}
+    return {**kept, "PYTHONPATH": str(ROOT), **(variables or {})}
+
+
+@contextmanager
+def running(folder: Path, lab: Lab, config: str, *arguments: str) -> Iterator[Installation]:
+    """``penstock up`` in a folder with this ``penstock.toml``, ready; stopped as Ctrl-C stops it."""
+    (folder / "penstock.toml").write_text(config)
+    ports = {f"PENSTOCK_{name}_PORT": "0" for name in ("INGRESS", "CONSOLE", "FLOWER", "METRICS")}
+    with (folder / "up.log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "ops", "up", *arguments],
+            cwd=folder,
+            env=clean_environment(ports),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        status = until(lambda: _ready(folder, process), 90, lambda: (folder / "up.log").read_text())
+        port = next(each["port"] for each in status["processes"] if each["name"] == "ingress-1")
+        lab.set_sender(ingress=f"http://127.0.0.1:{port}")
+        yield Installation(folder, lab, f"http://127.0.0.1:{port}", process)
+    finally:
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(20)
+        finally:
+            process.kill()
+
+
+def _ready(folder: Path, process: subprocess.Popen[bytes]) -> dict[str, Any] | None:
+    assert process.poll() is None, (folder / "up.log").read_text()
+    asked = subprocess.run(
+        [sys.executable, "-m", "ops", "status", "--json"],
+        cwd=folder,
+        env=clean_environment(),
+        capture_output=True,
+        check=False,
+        timeout=30,
+    )
+    status: dict[str, Any] = json.loads(asked.stdout) if asked.stdout else {}
+    return status if status.get("ready") else None
+
+
+def post(installation: Installation, path: str, body: bytes, headers: Mapping[str, str]) -> httpx.Response:
+    """One delivery, as a provider sends it."""
+    return httpx.post(f"{installation.ingress}{path}", content=body, headers=headers, timeout=10)
