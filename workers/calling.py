@@ -1,6 +1,7 @@
 """The one way out: a GET at an account's own host, with a deadline and a bound on what comes back."""
 
 import asyncio
+from collections.abc import Mapping
 
 import aiohttp
 import httpx
@@ -27,7 +28,6 @@ class Caller:
         # trust_env is off: a proxy of the environment would see every account's credentials.
         self._client = httpx.AsyncClient(
             transport=AiohttpTransport(limits=limits, trust_env=False),
-            headers={"User-Agent": USER_AGENT, "Accept": "*/*"},
             follow_redirects=False,
             trust_env=False,
         )
@@ -37,32 +37,50 @@ class Caller:
         await self._client.aclose()
 
     async def get(
-        self, account: AccountSettings, path: str, headers: dict[str, str], configuration: Configuration
+        self, account: AccountSettings, path: str, headers: Mapping[str, str], configuration: Configuration
     ) -> Answer:
-        """The complete answer, whatever its status. Raises NoAnswer.
+        """The complete answer to a GET, whatever its status. Raises NoAnswer."""
+        return await self._ask(account, httpx.Request("GET", account.base_url + path, headers=headers), configuration)
 
-        The request goes to the account's own origin only; a redirect is an answer, not followed.
-        """
-        url = httpx.URL(account.base_url + path)
-        if not path.startswith("/") or _origin(url) != _origin(httpx.URL(account.base_url)):
-            raise NoAnswer(f"{path} does not stay at {account.base_url}")
-        seconds = configuration.timing.call_seconds
-        most = configuration.following_up.max_answer_bytes
+    async def post(
+        self,
+        account: AccountSettings,
+        path: str,
+        headers: Mapping[str, str],
+        body: bytes,
+        configuration: Configuration,
+    ) -> Answer:
+        """The complete answer to a POST, whatever its status. Raises NoAnswer."""
+        url = account.base_url + path
+        return await self._ask(account, httpx.Request("POST", url, headers=headers, content=body), configuration)
+
+    async def _ask(self, account: AccountSettings, request: httpx.Request, configuration: Configuration) -> Answer:
+        """To the account's own origin only; a redirect is an answer, not followed."""
+        if _origin(request.url) != _origin(httpx.URL(account.base_url)):
+            raise NoAnswer(f"{request.url.path} does not stay at {account.base_url}")
+        request.headers.update({"user-agent": USER_AGENT, "accept": "*/*"})
+        request.extensions["timeout"] = httpx.Timeout(configuration.timing.call_seconds).as_dict()
         try:
-            async with (
-                asyncio.timeout(seconds),
-                self._client.stream("GET", url, headers=headers, timeout=seconds) as answer,
-            ):
-                body = bytearray()
-                async for chunk in answer.aiter_bytes():
-                    body += chunk
-                    if len(body) > most:
-                        raise NoAnswer(f"the answer is over {most} bytes")
+            async with asyncio.timeout(configuration.timing.call_seconds):
+                answer = await self._client.send(request, stream=True)
+                try:
+                    body = await _read(answer, configuration.following_up.max_answer_bytes)
+                finally:
+                    await answer.aclose()
         except TimeoutError:
-            raise NoAnswer(f"no complete answer within {seconds:g} s") from None
+            raise NoAnswer(f"no complete answer within {configuration.timing.call_seconds:g} s") from None
         except (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, OSError, ValueError) as error:
             raise NoAnswer(str(error) or type(error).__name__) from None
-        return Answer(answer.status_code, {name.lower(): value for name, value in answer.headers.items()}, bytes(body))
+        return Answer(answer.status_code, {name.lower(): value for name, value in answer.headers.items()}, body)
+
+
+async def _read(answer: httpx.Response, most: int) -> bytes:
+    body = bytearray()
+    async for chunk in answer.aiter_bytes():
+        body += chunk
+        if len(body) > most:
+            raise NoAnswer(f"the answer is over {most} bytes")
+    return bytes(body)
 
 
 def _origin(url: httpx.URL) -> tuple[str, str, int | None, bytes]:

@@ -38,6 +38,7 @@ STORE_RECORDS = 10_000
 
 BUDGET_AWAY_SECONDS = 2.0
 SUCCESS = range(200, 300)
+INSTEAD = frozenset({403, 404})
 SAID_CHARACTERS = 200
 
 
@@ -139,29 +140,27 @@ async def _call(
     policy = configuration.retry[fetch.provider]
     began = time.monotonic()
     status: int | None = None
+    asked: float | None = None
     try:
-        answer = await process.caller.get(
-            account, fetch.call.path, follow_up.credentials(fetch.call, account), configuration
-        )
+        answer = await process.sessions.get(fetch.provider, account, fetch.call, follow_up, configuration)
         status, asked = answer.status, retry_after(answer.headers.get("retry-after"))
         if status in SUCCESS:
             outcome = follow_up.interpret(fetch.call, answer, account)
             took = f"{status} in {1000 * (time.monotonic() - began):.0f} ms"
             return Result(fetch, "done", outcome, status, detail=took)
         said = _said(answer)
-    except NoAnswer as error:
-        verdict = again("no-answer", str(error), fetch.attempts, policy)
-        return await _follow(process, fetch, account, limit, verdict, status)
-    except BrokenAnswer as error:
-        verdict = again("broken-answer", str(error), fetch.attempts, policy)
-        return await _follow(process, fetch, account, limit, verdict, status)
     except RefusedAnswer as error:
         status, said = error.status, str(error)
+    except (NoAnswer, BrokenAnswer) as error:
+        reason = "no-answer" if isinstance(error, NoAnswer) else "broken-answer"
+        return await _follow(process, fetch, account, limit, again(reason, str(error), fetch.attempts, policy), status)
     except Exception as error:
         # A fault of ours in reading the answer: the others of the batch go on, this one is tried again.
         log.exception("an answer could not be interpreted", fetch_id=fetch.id, account=fetch.account)
         verdict = again("broken-answer", f"interpreting failed: {type(error).__name__}", fetch.attempts, policy)
         return await _follow(process, fetch, account, limit, verdict, status)
+    if status in INSTEAD and (others := follow_up.instead(fetch.call, status)):
+        return Result(fetch, "done", Outcome(next=others), status, detail=f"{status}, asking elsewhere")
     verdict = judge(
         status=status,
         said=said,

@@ -29,6 +29,7 @@ from shared.store.planning import ClaimedEvent
 from shared.store.postgres import AWAY, Connection, Pool, open_pool
 from shared.watching import ConfigurationWatch
 from workers.calling import Caller
+from workers.sessions import Sessions
 
 
 T = TypeVar("T")
@@ -45,6 +46,7 @@ class WorkerProcess:
 
     pool: Pool
     caller: Caller
+    sessions: Sessions
     budgets: Budgets
     publisher: Publisher
 
@@ -105,6 +107,7 @@ class WorkerProcess:
         self.publisher = Publisher(redis_url, timing, PROVIDERS)
         self.budgets = Budgets(redis_url)
         self.caller = Caller()
+        self.sessions = Sessions(self.caller)
         while True:
             try:
                 self.pool = await open_pool(

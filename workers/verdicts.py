@@ -13,6 +13,7 @@ ACCOUNT_WAIT_SECONDS = 300.0
 
 _FINAL = frozenset({400, 405, 410})
 _ACCOUNT = frozenset({401, 402, 403})
+_WHOLE_ACCOUNT = frozenset({401, 402})  # 403 may be about this one thing: a scope, a customer who may not be read
 _NOT_FOUND = 404
 _TOO_MANY = 429
 
@@ -48,7 +49,7 @@ def judge(
             "account-refused",
             f"{detail}; check the account's key",
             ACCOUNT_WAIT_SECONDS,
-            account=True,
+            account=status in _WHOLE_ACCOUNT,
             counted=False,
         )
     if status == _NOT_FOUND:

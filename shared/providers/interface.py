@@ -105,6 +105,8 @@ class Call:
     """What is picked out of a shared answer (an id in a list); part of ``resource``."""
     missing: Literal["retry", "tombstone"] = "retry"
     """What 404 means: not there yet (tried 5 times, then failed), or gone as announced (a tombstone, done)."""
+    completes: bool = False
+    """The answer completes what earlier calls of the chain brought: its records count as read when the chain began."""
     page: int = 1
     """Which page of a chain this is; the engine ends chains past its bound as ``endless-pages``."""
 
@@ -160,6 +162,17 @@ class Limit(NamedTuple):
     calls: int
     seconds: float
     penalty_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """A POST whose answer opens a session; calls with the same ``session`` share it until it was idle for so long."""
+
+    session: str
+    path: str
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+    idle_seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +232,21 @@ class FollowUp(ABC, Generic[AccountT, EventT]):
     @abstractmethod
     def interpret(self, call: Call, answer: Answer, account: AccountT) -> Outcome:
         """Turn a 2xx answer into records and next pages. Raises BrokenAnswer or RefusedAnswer."""
+
+    def login(self, call: Call, account: AccountT) -> Login | None:
+        """The session that this call needs; None where the account's keys are enough."""
+        del call, account
+        return None
+
+    def session_credentials(self, answer: Answer) -> dict[str, str]:
+        """The headers that authenticate calls in the session that ``answer`` opened. Raises BrokenAnswer."""
+        del answer
+        return {}
+
+    def instead(self, call: Call, status: int) -> Sequence[Call]:
+        """Other calls to make instead of one that was refused with 403 or 404; none: the refusal stands."""
+        del call, status
+        return ()
 
     def tombstones(self, call: Call) -> Sequence[Record]:
         """The records that a 404 on a call with ``missing="tombstone"`` marks as deleted."""

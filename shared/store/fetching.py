@@ -22,6 +22,12 @@ class ClaimedFetch(NamedTuple):
     token: int
     attempts: int
     call: Call
+    chain_began: int | None = None
+
+    @property
+    def read_at(self) -> int:
+        """The number of the call as of which its answer is to be taken: of the chain's first where it completes one."""
+        return self.token if self.chain_began is None else self.chain_began
 
 
 NOTHING = Outcome()
@@ -71,7 +77,8 @@ async def claim(
         UPDATE fetches SET state = 'running', claimed_by = $4, token = nextval('claims'), attempts = attempts + 1,
                            began_at = clock_timestamp()
         WHERE id IN (SELECT id FROM named UNION ALL SELECT id FROM others)
-        RETURNING id, provider, account, token, attempts, path, purpose, context, pick, missing, page
+        RETURNING id, provider, account, token, attempts, path, purpose, context, pick, missing, page,
+                  completes, chain_began
         """,  # noqa: S608 - put together from constants of this module
         provider,
         ids,
@@ -110,7 +117,7 @@ async def commit(connection: Connection, results: Sequence[Result], coalesce_sec
                     result.fetch.provider,
                     result.fetch.account,
                     record,
-                    result.fetch.token,
+                    result.fetch.read_at,
                     max(events[result.fetch.id], default=None),
                 )
                 for result in results
@@ -121,7 +128,13 @@ async def commit(connection: Connection, results: Sequence[Result], coalesce_sec
         opened = await opening.open_fetches(
             connection,
             [
-                opening.Wanted(result.fetch.provider, result.fetch.account, call, sorted(events[result.fetch.id]))
+                opening.Wanted(
+                    result.fetch.provider,
+                    result.fetch.account,
+                    call,
+                    sorted(events[result.fetch.id]),
+                    result.fetch.read_at if call.completes else None,
+                )
                 for result in results
                 for call in result.outcome.next
             ],
@@ -225,5 +238,8 @@ def _claimed(row: Any) -> ClaimedFetch:
         pick=row["pick"],
         missing=row["missing"],
         page=row["page"],
+        completes=row["completes"],
     )
-    return ClaimedFetch(row["id"], row["provider"], row["account"], row["token"], row["attempts"], call)
+    return ClaimedFetch(
+        row["id"], row["provider"], row["account"], row["token"], row["attempts"], call, row["chain_began"]
+    )

@@ -18,6 +18,8 @@ class Wanted(NamedTuple):
     account: str
     call: Call
     events: Sequence[UUID]
+    chain_began: int | None = None
+    """When the chain began that this call completes: the claim number of its first call."""
 
 
 class Opened(NamedTuple):
@@ -51,17 +53,21 @@ async def open_fetches(connection: Connection, wanted: Sequence[Wanted], coalesc
     rows = await connection.fetch(
         """
         INSERT INTO fetches AS f
-            (resource, provider, account, path, purpose, context, pick, missing, page, due_at, queue_at)
+            (resource, provider, account, path, purpose, context, pick, missing, page, completes, chain_began,
+             due_at, queue_at)
         SELECT c.resource, c.provider, c.account, c.path, c.purpose, c.context::json, c.pick, c.missing, c.page,
+               c.completes, c.chain_began,
                CASE WHEN recent.earliest > now() THEN recent.earliest ELSE now() END,
                CASE WHEN recent.earliest > now() THEN recent.earliest ELSE now() + interval '5 seconds' END
         FROM unnest($1::bytea[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
-                    $9::int[]) AS c (resource, provider, account, path, purpose, context, pick, missing, page)
+                    $9::int[], $10::bool[], $11::bigint[])
+             AS c (resource, provider, account, path, purpose, context, pick, missing, page, completes, chain_began)
         LEFT JOIN LATERAL (
-            SELECT max(began_at) + make_interval(secs => $10) AS earliest FROM fetches WHERE resource = c.resource
+            SELECT max(began_at) + make_interval(secs => $12) AS earliest FROM fetches WHERE resource = c.resource
         ) AS recent ON true
         ORDER BY c.resource
-        ON CONFLICT (resource) WHERE state IN ('pending', 'waiting') DO UPDATE SET context = EXCLUDED.context
+        ON CONFLICT (resource) WHERE state IN ('pending', 'waiting') DO UPDATE SET
+            context = EXCLUDED.context, chain_began = EXCLUDED.chain_began
         RETURNING f.id, f.provider, f.resource, f.due_at <= now() AS due
         """,
         keys,
@@ -73,6 +79,8 @@ async def open_fetches(connection: Connection, wanted: Sequence[Wanted], coalesc
         [want.call.pick for want in calls],
         [want.call.missing for want in calls],
         [want.call.page for want in calls],
+        [want.call.completes for want in calls],
+        [want.chain_began for want in calls],
         coalesce_seconds,
     )
     links = [(event, row["id"]) for row in rows for event in unique[row["resource"]].events]

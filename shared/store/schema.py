@@ -2,6 +2,7 @@
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     DateTime,
@@ -109,6 +110,8 @@ fetches = Table(
     Column("pick", Text, nullable=False),
     Column("missing", Text, nullable=False),
     Column("page", Integer, nullable=False),
+    Column("completes", Boolean, nullable=False),
+    Column("chain_began", BigInteger),
     Column("state", Text, nullable=False, server_default="pending"),
     Column("attempts", Integer, nullable=False, server_default="0"),
     Column("status", Integer),

@@ -246,3 +246,17 @@ async def test_the_timeline_tells_each_step(db: Connection, receive: Receive) ->
     steps = await db.fetch("SELECT step FROM timeline WHERE event_id = $1 ORDER BY id", event)
 
     assert ["received", "planned", "fetched", "done"] == [row["step"] for row in steps]
+
+
+async def test_what_completes_a_chain_is_as_old_as_the_chains_beginning(db: Connection, receive: Receive) -> None:
+    """A chain that was held up does not overwrite what a later one stored meanwhile."""
+    process = await worker(db)
+    await receive()
+    await plan(db, process, CALL)
+    (first,) = await claim_fetches(db, process)
+    await finish(db, first, Call(f"{CALL.path}/linked-accounts", "extra", completes=True, page=2))
+
+    (second,) = await claim_fetches(db, process)
+
+    assert first.token == second.read_at
+    assert second.token > second.read_at

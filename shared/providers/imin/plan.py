@@ -77,6 +77,7 @@ def _extra_call(path: str, identifier: str, extras: Sequence[str], collected: st
             "remaining": remaining,
         },
         pick=hashlib.sha256(collected.encode()).hexdigest(),
+        completes=True,
         page=page,
     )
 

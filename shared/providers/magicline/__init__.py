@@ -45,6 +45,10 @@ class MagiclineFollowUp(FollowUp[MagiclineAccount, MagiclineEvent]):
         del account
         return plan.interpret(call, answer)
 
+    def instead(self, call: Call, status: int) -> Sequence[Call]:
+        """The cross-studio read, for a customer who has moved."""
+        return plan.instead(call, status)
+
     def tombstones(self, call: Call) -> Sequence[Record]:
         """What an announced 404 marks as deleted."""
         return plan.tombstones(call)

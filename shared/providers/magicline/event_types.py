@@ -6,7 +6,7 @@ types as it goes: a type that is not here parks its event.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Literal
 
@@ -27,6 +27,8 @@ class Read:
     """The field of the answer (of each item) that is the record's external id."""
     known_id: str = ""
     """The name of the external id as far as the event tells it; ``account`` is the account's name."""
+    elsewhere: str = ""
+    """The purpose of the read to make instead when this one is refused."""
     wrap: str = ""
     """An answer that is a bare array becomes an object with this one member: a record's data is an object."""
 
@@ -37,6 +39,14 @@ class Read:
 
 
 CUSTOMER = Read("customer", "/v1/customers/{customerId}", "magicline.customer", own_id="id", known_id="customerId")
+CROSS_STUDIO_CUSTOMER = Read(
+    "cross-studio-customer",
+    "/v1/cross-studio/customers/{customerId}",
+    "magicline.customer",
+    own_id="id",
+    known_id="customerId",
+)
+MOVED_CUSTOMER = replace(CUSTOMER, purpose="moved-customer", elsewhere=CROSS_STUDIO_CUSTOMER.purpose)
 CHECKINS = Read(
     "check-ins",
     "/v1/customers/{customerId}/activities/checkins?fromDate={fromDate}&toDate={toDate}&sliceSize=50",
@@ -132,6 +142,8 @@ READS: Mapping[str, Read] = MappingProxyType(
         read.purpose: read
         for read in (
             CUSTOMER,
+            MOVED_CUSTOMER,
+            CROSS_STUDIO_CUSTOMER,
             CHECKINS,
             COMMUNICATION_PREFERENCES,
             ADDITIONAL_FIELDS,
@@ -203,7 +215,7 @@ EVENT_TYPES: Mapping[str, EventType] = MappingProxyType(
         "CUSTOMER_COMMUNICATION_PREFERENCES_UPDATED": EventType("customerId", COMMUNICATION_PREFERENCES),
         "CUSTOMER_CREATED": EventType("customerId", CUSTOMER),
         "CUSTOMER_DELETED": EventType("customerId", deleted=CUSTOMER.kind),
-        "CUSTOMER_HOME_STUDIO_UPDATED": EventType("customerId", CUSTOMER),
+        "CUSTOMER_HOME_STUDIO_UPDATED": EventType("customerId", MOVED_CUSTOMER),
         "CUSTOMER_UPDATED": EventType("customerId", CUSTOMER),
         "DEVICE_CREATED": EventType("deviceId", DEVICE),
         "EMPLOYEE_CREATED": EventType("employeeId", EMPLOYEE),

@@ -116,11 +116,12 @@ def _call(read: Read, entry: Entry, known: Mapping[str, str]) -> Call:
     values = {name: known[name] if name in known else str(entry.id(name)) for name in needed}
     external_id = values.get(read.known_id, "")
     is_told_by_path = read.known_id in {*in_path, "account"}
+    pick = _case_id(entry) if read.shape == "cases" else "" if is_told_by_path else external_id
     return Call(
         path=read.path.format_map(values),
         purpose=read.purpose,
         context={"external_id": external_id} if external_id else {},
-        pick=_case_id(entry) if read.shape == "cases" else "" if is_told_by_path else external_id,
+        pick=pick or read.elsewhere,  # a call that may go elsewhere is not joined by one that may not
         missing=_missing(entry.type),
     )
 
@@ -168,6 +169,16 @@ def interpret(call: Call, answer: Answer) -> Outcome:
 def tombstones(call: Call) -> tuple[Record, ...]:
     """The record that a call whose 404 was announced no longer finds."""
     return (Record(READS[call.purpose].kind, str(call.context["external_id"]), None, deleted=True),)
+
+
+def instead(call: Call, status: int) -> tuple[Call, ...]:
+    """Where else to look for what this call was refused; the former studio may no longer see who has moved."""
+    read = READS[call.purpose]
+    if not read.elsewhere or status not in {403, 404}:
+        return ()
+    other = READS[read.elsewhere]
+    path = other.path.format(**{other.known_id: call.context["external_id"]})
+    return (Call(path=path, purpose=other.purpose, context=call.context, missing=call.missing),)
 
 
 def _object(read: Read, call: Call, body: bytes) -> Record:
@@ -224,7 +235,9 @@ def _debt_run(call: Call, body: bytes) -> Outcome:
     run = str(call.context["external_id"])
     context = {"external_id": run, "details": as_jsonb(body.strip()), "debtors": []}
     path = DEBTORS.path.format(debtCollectionRunId=run)
-    return Outcome(next=(Call(path, DEBTORS.purpose, context, pick=_fingerprint(context), page=call.page + 1),))
+    return Outcome(
+        next=(Call(path, DEBTORS.purpose, context, pick=_fingerprint(context), completes=True, page=call.page + 1),)
+    )
 
 
 def _debtors(read: Read, call: Call, body: bytes) -> Outcome:
@@ -248,7 +261,16 @@ def _next(call: Call, part: Slice, context: Mapping[str, Any]) -> tuple[Call, ..
     path = f"{first}&offset={quote(offset, safe='')}"
     # The offset that was just asked for leads to the same slice for ever.
     page = BEYOND_ANY_BOUND if path == call.path else call.page + 1
-    return (Call(path=path, purpose=call.purpose, context=context, pick=_fingerprint(context), page=page),)
+    return (
+        Call(
+            path=path,
+            purpose=call.purpose,
+            context=context,
+            pick=_fingerprint(context),
+            completes=call.completes,
+            page=page,
+        ),
+    )
 
 
 def _fingerprint(context: Mapping[str, Any]) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from shared.providers.interface import Answer, Call, Delivery, FollowUp, Limit, Outcome, Plan, Provider
+from shared.providers.interface import Answer, Call, Delivery, FollowUp, Limit, Login, Outcome, Plan, Provider
 from shared.providers.paybook import api, events, plan
 from shared.providers.paybook.auth import PaybookInbound
 from shared.providers.paybook.events import PaybookEvent
@@ -38,6 +38,14 @@ class PaybookFollowUp(FollowUp[PaybookAccount, PaybookEvent]):
         """Five calls a second, whatever they are for."""
         del call, account
         return api.LIMIT
+
+    def login(self, call: Call, account: PaybookAccount) -> Login | None:
+        """A session of the event's user, for accounts with ``auth = "session"``."""
+        return api.login(call, account)
+
+    def session_credentials(self, answer: Answer) -> dict[str, str]:
+        """The session's token. Raises BrokenAnswer or RefusedAnswer."""
+        return api.session_credentials(answer.body)
 
     def interpret(self, call: Call, answer: Answer, account: PaybookAccount) -> Outcome:
         """The rows as records, and the page behind a full last one. Raises BrokenAnswer or RefusedAnswer."""

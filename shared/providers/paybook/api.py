@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from shared.errors import BrokenAnswer, PenstockError, RefusedAnswer, Unreadable
-from shared.providers.interface import Call, Limit
+from shared.providers.interface import Call, Limit, Login
 from shared.providers.json_text import parse
 from shared.providers.paybook.settings import PaybookAccount
 
@@ -160,17 +160,25 @@ class _Session(msgspec.Struct):
     token: str
 
 
-def session_request(account: PaybookAccount, id_user: str) -> ApiRequest:
-    """Open a session of a user; it ends after five minutes without a call."""
-    return _post("/v1/sessions", account, {"id_user": id_user})
+SESSION_IDLE_SECONDS: Final = 300.0
+"""A session ends after five minutes without a call [Paybook/sync-code-samples, postman/sync.json]."""
 
 
-def session_token(body: bytes) -> str:
-    """The token in an answer to ``session_request``. Raises BrokenAnswer or RefusedAnswer."""
+def login(call: Call, account: PaybookAccount) -> Login | None:
+    """The session of the event's user, where the account's calls need one and the event names a user."""
+    id_user = call.context.get("id_user")
+    if account.auth != "session" or not id_user:
+        return None
+    request = _post("/v1/sessions", account, {"id_user": id_user})
+    return Login(id_user, request.path, request.headers, request.body, SESSION_IDLE_SECONDS)
+
+
+def session_credentials(body: bytes) -> dict[str, str]:
+    """The headers of calls in the session that this answer opened. Raises BrokenAnswer or RefusedAnswer."""
     token = parse(bytes(open_envelope(body)), _Session).token
     if not _SAFE_TOKEN.fullmatch(token):
         raise BrokenAnswer("the session's token is empty or cannot stand in a header")
-    return token
+    return {"Authorization": f"Bearer {token}"}
 
 
 def _post(path: str, account: PaybookAccount, body: Mapping[str, Any]) -> ApiRequest:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, SecretStr, StringConstraints, field_validator
+from pydantic import AfterValidator, Field, SecretStr, StringConstraints
 
 from shared.providers.account import AccountSettings, Section
 
@@ -54,14 +54,6 @@ class PaybookAccount(AccountSettings):
     api_key: Annotated[SecretStr, AfterValidator(_is_an_api_key)]
     auth: Literal["api_key_user", "api_key", "session"] = "api_key_user"
     """How reads are authenticated: the key on behalf of the event's user, the key alone, or a session's token."""
-
-    @field_validator("auth")
-    @classmethod
-    def _can_be_served(cls, value: str) -> str:
-        # A session's token comes from a POST before the GET; workers send GETs alone.
-        if value == "session":
-            raise ValueError('"session" cannot be served: workers make no POST for a token; use "api_key_user"')
-        return value
 
     def inbound_secrets(self) -> Sequence[SecretStr]:
         """The path tokens and the header's value: neither may be shared with another account or be an API key."""

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-from sqlalchemy import Row, Select, select
+from sqlalchemy import Select, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shared.store.reading.connecting import in_batches
@@ -27,7 +27,7 @@ _COLUMNS = (
 async def changes_after(connection: AsyncConnection, after: int, *, limit: int = 0) -> AsyncIterator[Sequence[Change]]:
     """The numbered changes past ``after`` in order, in batches; ``limit`` 0 is all."""
     statement = select(*_COLUMNS).where(changes.c.seq > after).order_by(changes.c.seq)
-    async for batch in in_batches(connection, statement.limit(limit) if limit else statement, _change):
+    async for batch in in_batches(connection, statement.limit(limit) if limit else statement, Change):
         yield batch
 
 
@@ -39,9 +39,5 @@ async def newest_changes(connection: AsyncConnection, *, limit: int = 50) -> Asy
         statement = select(last).order_by(last.c.seq)
     else:
         statement = statement.order_by(changes.c.seq)
-    async for batch in in_batches(connection, statement, _change):
+    async for batch in in_batches(connection, statement, Change):
         yield batch
-
-
-def _change(row: Row[Any]) -> Change:
-    return Change(*row)

@@ -5,51 +5,61 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 import asyncpg
-from sqlalchemy import Row, Select
-from sqlalchemy.exc import DBAPIError, ProgrammingError
+from sqlalchemy import Select
+from sqlalchemy.exc import ArgumentError, DBAPIError, ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from shared.errors import StoreAway
+from shared.errors import SettingsError, StoreAway
 from shared.settings import without_password
 from shared.store.postgres import AWAY, CONNECT_SECONDS, STATEMENT_SECONDS, for_sqlalchemy
 
 
 T = TypeVar("T")
 
+NO_TABLES = "the database has no tables yet: run `penstock migrate`"
+
 BATCH = 1000
 """Rows held in memory at once, however many a query has."""
 
 
 def reading_engine(url: str, *, name: str = "reading") -> AsyncEngine:
-    """An engine whose transactions are read-only; it connects when first used. Dispose of it when done."""
-    return create_async_engine(
-        for_sqlalchemy(url),
-        poolclass=NullPool,
-        connect_args={
-            "timeout": CONNECT_SECONDS,
-            "command_timeout": STATEMENT_SECONDS,
-            "server_settings": {
-                "application_name": f"penstock {name}",
-                "default_transaction_read_only": "on",
-                "jit": "off",
+    """An engine whose transactions are read-only; it connects when first used. Dispose of it when done.
+
+    Raises SettingsError for what is no URL.
+    """
+    settings = {"application_name": f"penstock {name}", "default_transaction_read_only": "on", "jit": "off"}
+    try:
+        return create_async_engine(
+            for_sqlalchemy(url),
+            poolclass=NullPool,
+            connect_args={
+                "timeout": CONNECT_SECONDS,
+                "command_timeout": STATEMENT_SECONDS,
+                "server_settings": settings,
             },
-        },
-    )
+        )
+    except (ArgumentError, ValueError):
+        raise SettingsError("PENSTOCK_DATABASE_URL: write postgresql://user:password@host:port/database") from None
 
 
 @asynccontextmanager
 async def reading(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
-    """One connection in one read-only transaction. Raises StoreAway, also when the tables are not there yet."""
+    """One connection in one read-only transaction. Raises StoreAway, also when the tables are not there yet.
+
+    The block may print what it reads: a broken pipe is passed on, since asyncpg never raises one.
+    """
     try:
         async with engine.connect() as connection:
             yield connection
+    except BrokenPipeError:
+        raise
     except AWAY as error:
         raise _away(engine, error) from None
     except ProgrammingError as error:
         if getattr(error.orig, "sqlstate", "") != asyncpg.UndefinedTableError.sqlstate:
             raise
-        raise StoreAway("The database has no tables of Penstock yet: run `penstock migrate`") from None
+        raise StoreAway(NO_TABLES) from None
     except DBAPIError as error:
         # SQLAlchemy wraps asyncpg's errors twice; the innermost says whether the server is away
         cause = error.orig.__cause__ if error.orig else None
@@ -59,12 +69,12 @@ async def reading(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
 
 
 async def in_batches(
-    connection: AsyncConnection, statement: Select[Any], shape: Callable[[Row[Any]], T]
+    connection: AsyncConnection, statement: Select[Any], shape: Callable[..., T]
 ) -> AsyncIterator[Sequence[T]]:
-    """The rows of a query by a server-side cursor, shaped, at most ``BATCH`` at a time."""
+    """The rows of a query by a server-side cursor, ``shape`` called with each one's columns, ``BATCH`` at a time."""
     result = await connection.stream(statement, execution_options={"yield_per": BATCH})
     async for rows in result.partitions():
-        yield [shape(row) for row in rows]
+        yield [shape(*row) for row in rows]
 
 
 def _away(engine: AsyncEngine, error: BaseException) -> StoreAway:

@@ -23,7 +23,7 @@ _SUMS = select(
 ).group_by(tallies.c.provider, tallies.c.what, tallies.c.state)
 
 
-async def stats(engine: AsyncEngine, redis: "Redis[Any] | None", providers: Sequence[str]) -> list[ProviderStats]:
+async def stats(engine: AsyncEngine, redis: Redis | None, providers: Sequence[str]) -> list[ProviderStats]:
     """One dictionary a provider, in the order given. Cheap enough for every second. Raises StoreAway.
 
     ``queue_length`` is None where Redis is away; the rest is from Postgres.
@@ -61,7 +61,7 @@ def _oldest(providers: Sequence[str]) -> Any:
     return select(names.c.provider, cast(age, Float))
 
 
-async def _queue_lengths(redis: "Redis[Any] | None", providers: Sequence[str]) -> dict[str, int]:
+async def _queue_lengths(redis: Redis | None, providers: Sequence[str]) -> dict[str, int]:
     if redis is None:
         return {}
     try:

@@ -5,7 +5,8 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Row, Select, func, select
+from msgspec import structs
+from sqlalchemy import Select, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shared.store.reading.connecting import in_batches
@@ -25,6 +26,9 @@ class Filters(NamedTuple):
     state: str | None = None
     since: datetime | None = None
     before: UUID | None = None
+
+
+_ANY = Filters()
 
 
 class KeptBody(NamedTuple):
@@ -60,7 +64,7 @@ _COLUMNS = (
 
 
 async def list_events(
-    connection: AsyncConnection, filters: Filters = Filters(), *, limit: int = 50
+    connection: AsyncConnection, filters: Filters = _ANY, *, limit: int = 50
 ) -> AsyncIterator[Sequence[Event]]:
     """Events, newest first (an id is a UUID of version 7: it orders by time), in batches; ``limit`` 0 is all."""
     statement = filtered(select(*_COLUMNS), filters).order_by(events.c.id.desc())
@@ -101,7 +105,7 @@ async def show_event(connection: AsyncConnection, event_id: UUID, url_of: UrlOf)
         .order_by(timeline.c.id)
     )
     return EventDetail(
-        *_values(row),
+        **structs.asdict(_event(*row)),
         fetches=[_fetch(call, url_of) for call in calls],
         timeline=[Step(at, step, detail) for at, step, detail in steps],
     )
@@ -121,17 +125,13 @@ async def body_of(connection: AsyncConnection, event_id: UUID) -> KeptBody | Non
     return None if row is None else KeptBody(row.body, row.blob)
 
 
-def _event(row: Row[Any]) -> Event:
-    return Event(*_values(row))
+def _event(*columns: Any) -> Event:
+    *plain, digest, size, types, reason, detail = columns
+    values: tuple[Any, ...] = (*plain, digest.hex(), size, types, error_of(reason, detail))
+    return Event(*values)
 
 
-def _values(row: Row[Any]) -> tuple[Any, ...]:
-    """The columns in the order of ``Event``'s fields."""
-    *plain, durability, digest, size, types, reason, detail = row
-    return (*plain, durability, digest.hex(), size, types, error_of(reason, detail))
-
-
-def _fetch(row: Row[Any], url_of: UrlOf) -> Fetch:
+def _fetch(row: Any, url_of: UrlOf) -> Fetch:
     return Fetch(
         id=row.id,
         method="GET",

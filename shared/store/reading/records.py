@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Row, Text, cast, select
+from sqlalchemy import Text, cast, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shared.store.reading.connecting import in_batches
@@ -43,6 +43,5 @@ async def list_records(
         yield batch
 
 
-def _record(row: Row[Any]) -> Record:
-    provider, account, kind, external_id, data, *rest = row
+def _record(provider: str, account: str, kind: str, external_id: str, data: str, *rest: Any) -> Record:
     return Record(provider, account, kind, external_id, msgspec.Raw(data.encode()), *rest)

@@ -79,7 +79,9 @@ EXPECTED: dict[str, list[tuple[str, str, str, str]]] = {
     ],
     "CUSTOMER_CREATED__seed": [("/v1/customers/7893459", "", "retry", "magicline.customer")],
     "CUSTOMER_DELETED__plain": [],
-    "CUSTOMER_HOME_STUDIO_UPDATED__plain": CUSTOMER,
+    "CUSTOMER_HOME_STUDIO_UPDATED__plain": [
+        ("/v1/customers/1001", "cross-studio-customer", "retry", "magicline.customer")
+    ],
     "CUSTOMER_UPDATED__plain": CUSTOMER,
     "CUSTOMER_UPDATED__unknown-fields": CUSTOMER,
     "CUSTOMER_UPDATED__several-entries": [*CUSTOMER, *CONTRACT],
@@ -383,3 +385,17 @@ def test_a_damaged_body_becomes_a_plan_or_is_unreadable(at: int, damage: bytes) 
     """Bytes overwritten anywhere."""
     raw = recorded("AUTOMATIC_CUSTOMER_CHECKOUT__plain")
     plan_or_unreadable(raw[:at] + damage + raw[at + len(damage) :])
+
+
+@pytest.mark.parametrize("status", [403, 404])
+def test_a_moved_customer_is_looked_for_across_studios(status: int) -> None:
+    """The former studio's refusal leads to the cross-studio read; other calls have no second place."""
+    moved = Call("/v1/customers/1001", "moved-customer", {"external_id": "1001"}, pick="cross-studio-customer")
+    plain = Call("/v1/customers/1001", "customer", {"external_id": "1001"})
+
+    (other,) = FOLLOW_UP.instead(moved, status)
+
+    assert "/v1/cross-studio/customers/1001" == other.path
+    assert () == FOLLOW_UP.instead(plain, status)
+    assert () == FOLLOW_UP.instead(moved, 500)
+    assert () == FOLLOW_UP.instead(other, status)

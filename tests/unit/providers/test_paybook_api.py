@@ -118,19 +118,26 @@ def test_a_refused_list_of_registrations_says_why() -> None:
 
 
 def test_a_session_is_opened_with_the_key_alone() -> None:
-    """The user is in the body."""
-    request = api.session_request(account(), "u1")
-    assert ("POST", "/v1/sessions", b'{"id_user":"u1"}') == (request.method, request.path, request.body)
-    assert KEY_ALONE["Authorization"] == request.headers["Authorization"]
+    """The user is in the body; calls for the same user share the session."""
+    login = api.login(Call("/v1/accounts", "accounts", {"id_user": "u1"}), account(auth="session"))
+    assert login is not None
+    assert ("u1", "/v1/sessions", b'{"id_user":"u1"}') == (login.session, login.path, login.body)
+    assert KEY_ALONE["Authorization"] == login.headers["Authorization"]
+
+
+@pytest.mark.parametrize(("auth", "user"), [("api_key_user", "u1"), ("api_key", "u1"), ("session", None)])
+def test_no_session_is_opened_where_the_key_is_enough(auth: str, user: str | None) -> None:
+    """Other accounts, and events that name no user."""
+    assert api.login(Call("/v1/accounts", "accounts", {"id_user": user}), account(auth=auth)) is None
 
 
 def test_a_sessions_token_is_read_from_its_envelope() -> None:
     """Where ``response.token`` is."""
-    assert "f3a1" == api.session_token(ok('{"token":"f3a1","iv":"x"}').body)
+    assert {"Authorization": "Bearer f3a1"} == api.session_credentials(ok('{"token":"f3a1","iv":"x"}').body)
 
 
 @pytest.mark.parametrize("response", ["null", "{}", "true", '{"token":""}', '{"token":null}', '{"token":"a\\r\\nb"}'])
 def test_a_session_without_a_usable_token_is_broken(response: str) -> None:
     """The token goes into a header."""
     with pytest.raises(BrokenAnswer):
-        api.session_token(ok(response).body)
+        api.session_credentials(ok(response).body)

@@ -88,6 +88,8 @@ STATEMENTS = (
         pick TEXT NOT NULL,
         missing TEXT NOT NULL,
         page INTEGER NOT NULL,
+        completes BOOLEAN NOT NULL,
+        chain_began BIGINT,
         state TEXT DEFAULT 'pending' NOT NULL,
         attempts INTEGER DEFAULT '0' NOT NULL,
         status INTEGER,

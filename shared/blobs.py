@@ -1,0 +1,141 @@
+"""Large bodies and images, sealed, in a local folder or in S3. An object is there completely or not at all."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Awaitable
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import unquote, urlsplit
+from uuid import UUID
+
+import obstore
+from obstore.exceptions import BaseError, NotFoundError
+from obstore.store import LocalStore, S3Store
+
+from shared.errors import PenstockError, SettingsError, StoreAway
+from shared.sealing import Keys
+
+
+if TYPE_CHECKING:
+    from obstore.store import ClientConfig, RetryConfig
+
+ValueT = TypeVar("ValueT")
+
+PART_BYTES = 1024 * 1024
+"""How much of a local file is in memory at a time."""
+
+S3_PART_BYTES = 5 * 1024 * 1024
+"""The smallest part that S3 takes: https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html"""
+
+# Ingress answers within 4 s: an S3 that does not answer must fail before that, not be tried for minutes.
+_CLIENT: "ClientConfig" = {"connect_timeout": timedelta(seconds=2), "timeout": timedelta(seconds=30)}
+_RETRY: "RetryConfig" = {"max_retries": 2, "retry_timeout": timedelta(seconds=10)}
+
+
+class BlobMissing(PenstockError):
+    """No object has this key."""
+
+
+class BlobStore:
+    """Sealed objects by key. Every method raises StoreAway when the store does not answer."""
+
+    def __init__(self, store: LocalStore | S3Store, *, url: str, folder: Path | None, keys: Keys) -> None:
+        self._store = store
+        self._url = url
+        self._folder = folder
+        self._keys = keys
+
+    @classmethod
+    def open(cls, url: str, keys: Keys) -> "BlobStore":
+        """``file:///absolute/path`` (made if need be) or ``s3://bucket/prefix``. Raises SettingsError, StoreAway.
+
+        S3's credentials, region and endpoint come from the usual ``AWS_...`` environment variables.
+        """
+        parts = urlsplit(url)
+        if parts.scheme == "file" and not parts.netloc and parts.path.startswith("/"):
+            folder = Path(unquote(parts.path))
+            try:
+                return cls(LocalStore(folder, mkdir=True), url=url, folder=folder, keys=keys)
+            except (BaseError, OSError) as error:
+                raise _away(url, error) from None
+        if parts.scheme == "s3" and parts.netloc:
+            s3 = S3Store(
+                parts.netloc, prefix=parts.path.strip("/") or None, client_options=_CLIENT, retry_config=_RETRY
+            )
+            return cls(s3, url=url, folder=None, keys=keys)
+        raise SettingsError("PENSTOCK_BLOB_URL: must be file:///absolute/path or s3://bucket/prefix")
+
+    async def put(self, key: str, content: bytes | memoryview, event_id: UUID) -> None:
+        """Seal and keep; when this returns, the object is complete and on disk."""
+        sealed = self._keys.seal(content, event_id)
+        await self._trying(obstore.put_async(self._store, key, sealed))
+        await self._to_disk(key)
+
+    async def put_file(self, key: str, path: Path) -> None:
+        """Keep a file that is sealed already, in parts; when this returns, the object is complete and on disk."""
+        part = PART_BYTES if self._folder else S3_PART_BYTES
+        await self._trying(
+            obstore.put_async(self._store, key, path, use_multipart=True, chunk_size=part, max_concurrency=2)
+        )
+        await self._to_disk(key)
+
+    async def read(self, key: str, event_id: UUID) -> bytes:
+        """The whole object, unsealed. Raises BlobMissing, BrokenSeal."""
+        result = await self._trying(obstore.get_async(self._store, key))
+        sealed = await self._trying(result.bytes_async())
+        return self._keys.unseal(memoryview(sealed), event_id)
+
+    async def stream(self, key: str, event_id: UUID) -> AsyncIterator[bytes]:
+        """The object in pieces, unsealed. Raises BlobMissing, BrokenSeal; a piece counts only if all of them came."""
+        async for plain in self._keys.unseal_chunks(self._pieces(key), event_id):
+            yield plain
+
+    async def delete(self, key: str) -> None:
+        """Remove the object; one that is not there is no error."""
+        try:
+            await self._trying(obstore.delete_async(self._store, key))
+        except BlobMissing:
+            return
+
+    async def _pieces(self, key: str) -> AsyncIterator[bytes]:
+        result = await self._trying(obstore.get_async(self._store, key))
+        pieces = result.stream(min_chunk_size=PART_BYTES)
+        while True:
+            try:
+                piece = await self._trying(anext(pieces))
+            except StopAsyncIteration:
+                return
+            yield bytes(piece)
+
+    async def _to_disk(self, key: str) -> None:
+        # The local store renames a finished file into place but leaves it in the page cache; the row that will refer
+        # to it is on disk once it commits, so the file must be there before.
+        if self._folder is not None:
+            try:
+                await asyncio.to_thread(_sync, self._folder, key)
+            except OSError as error:
+                raise _away(self._url, error) from None
+
+    async def _trying(self, call: Awaitable[ValueT]) -> ValueT:
+        try:
+            return await call
+        except (NotFoundError, FileNotFoundError):
+            raise BlobMissing(f"there is no such object at {self._url}") from None
+        except (BaseError, OSError) as error:
+            raise _away(self._url, error) from None
+
+
+def _sync(folder: Path, key: str) -> None:
+    """Flush a file and every folder on its way, which may all be new."""
+    path = folder / key
+    for place in (path, *path.relative_to(folder).parents):
+        descriptor = os.open(folder / place, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _away(url: str, error: Exception) -> StoreAway:
+    return StoreAway(f"the blob store at {url} does not answer: {str(error).splitlines()[0]}")

@@ -1,0 +1,187 @@
+"""Encryption at rest: bodies and blobs are sealed with AES-256-GCM in chunks before they leave this process.
+
+A sealed message is a header and one or more chunks:
+
+    header   version (1 byte) | key id (8) | salt (16)
+    chunk    up to 64 KiB of ciphertext | tag (16)
+
+The key of each message comes by HKDF-SHA256 from the master key, the salt and the event's id. A chunk's nonce is its
+index and a flag that marks the last one (the STREAM construction: https://eprint.iacr.org/2015/189), so chunks cannot
+be left out, put in another order or moved to another event, and a message cannot be cut at a chunk's edge.
+"""
+
+import base64
+import binascii
+import hashlib
+import os
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+from uuid import UUID
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from pydantic import SecretStr
+
+from shared.errors import PenstockError, SettingsError
+
+
+CHUNK_BYTES: Final = 64 * 1024
+VERSION: Final = 1
+
+_KEY_BYTES = 32
+_KEY_ID_BYTES = 8
+_SALT_BYTES = 16
+_HEADER_BYTES = 1 + _KEY_ID_BYTES + _SALT_BYTES
+_TAG_BYTES = 16
+_SEALED_CHUNK_BYTES = CHUNK_BYTES + _TAG_BYTES
+
+
+class BrokenSeal(PenstockError):
+    """What is stored is not what was sealed for this event: altered, cut, reordered or another event's."""
+
+
+class UnknownKey(BrokenSeal):
+    """It was sealed with a key that PENSTOCK_ENCRYPTION_KEYS does not hold (any more)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The master keys: the newest seals, every one unseals."""
+
+    newest: bytes = field(repr=False)
+    """The id of the key that seals."""
+    by_id: Mapping[bytes, bytes] = field(repr=False)
+
+    @classmethod
+    def parse(cls, keys: Sequence[SecretStr]) -> "Keys":
+        """From the setting: each 32 bytes in base64url, newest first. Raises SettingsError."""
+        if not keys:
+            raise SettingsError(
+                "PENSTOCK_ENCRYPTION_KEYS: no key is set; `penstock keys generate` prints one to put there"
+            )
+        parsed = [_parse_key(key.get_secret_value(), number) for number, key in enumerate(keys, 1)]
+        return cls(newest=_key_id(parsed[0]), by_id={_key_id(key): key for key in parsed})
+
+    def seal(self, data: bytes | memoryview, event_id: UUID) -> bytes:
+        """Seal a whole message."""
+        sealer = Sealer(self, event_id)
+        return sealer.update(data) + sealer.finish()
+
+    def unseal(self, sealed: bytes | memoryview, event_id: UUID) -> bytes:
+        """The message that was sealed for this event. Raises BrokenSeal or UnknownKey."""
+        sealed = memoryview(sealed)
+        opener = _Opener(self, sealed[:_HEADER_BYTES], event_id)
+        starts = range(_HEADER_BYTES, max(len(sealed), _HEADER_BYTES + 1), _SEALED_CHUNK_BYTES)
+        return b"".join(
+            opener.open(sealed[start : start + _SEALED_CHUNK_BYTES], last=start == starts[-1]) for start in starts
+        )
+
+    async def unseal_chunks(self, sealed: AsyncIterator[bytes], event_id: UUID) -> AsyncIterator[bytes]:
+        """Unseal a stream of pieces of any size. Raises BrokenSeal or UnknownKey, after which what came is void."""
+        held = bytearray()
+        opener: _Opener | None = None
+        async for piece in sealed:
+            held += piece
+            if opener is None and len(held) >= _HEADER_BYTES:
+                opener = _Opener(self, bytes(held[:_HEADER_BYTES]), event_id)
+                del held[:_HEADER_BYTES]
+            # A full chunk is known not to be the last one only when something follows it.
+            while opener is not None and len(held) > _SEALED_CHUNK_BYTES:
+                yield opener.open(bytes(held[:_SEALED_CHUNK_BYTES]), last=False)
+                del held[:_SEALED_CHUNK_BYTES]
+        if opener is None:
+            raise BrokenSeal("the sealed message is cut before its header ends")
+        yield opener.open(bytes(held), last=True)
+
+
+class Sealer:
+    """Seals a message of unknown length while it streams in."""
+
+    def __init__(self, keys: Keys, event_id: UUID) -> None:
+        salt = os.urandom(_SALT_BYTES)
+        self._header = bytes((VERSION,)) + keys.newest + salt
+        self._unsent = self._header
+        self._cipher = _message_cipher(keys.by_id[keys.newest], salt, event_id)
+        self._held = bytearray()
+        self._index = 0
+
+    def update(self, data: bytes | memoryview) -> bytes:
+        """Take the next plain bytes; returns sealed bytes, as many as are complete."""
+        self._held += data
+        sealed = [self._unsent]
+        self._unsent = b""
+        # The last chunk stays here until the end is known: only then does it get its flag.
+        while len(self._held) > CHUNK_BYTES:
+            sealed.append(self._seal(bytes(self._held[:CHUNK_BYTES]), last=False))
+            del self._held[:CHUNK_BYTES]
+        return b"".join(sealed)
+
+    def finish(self) -> bytes:
+        """The rest of the sealed message, its last chunk among it."""
+        return self._unsent + self._seal(bytes(self._held), last=True)
+
+    def _seal(self, chunk: bytes, *, last: bool) -> bytes:
+        sealed = self._cipher.encrypt(_nonce(self._index, last=last), chunk, self._header)
+        self._index += 1
+        return sealed
+
+
+class _Opener:
+    """Unseals the chunks of one message in order."""
+
+    def __init__(self, keys: Keys, header: bytes | memoryview, event_id: UUID) -> None:
+        self._header = bytes(header)
+        if len(self._header) < _HEADER_BYTES:
+            raise BrokenSeal("the sealed message is cut before its header ends")
+        if self._header[0] != VERSION:
+            raise BrokenSeal(f"the sealed message has format version {self._header[0]}; known is {VERSION}")
+        key = keys.by_id.get(self._header[1 : 1 + _KEY_ID_BYTES])
+        if key is None:
+            raise UnknownKey(
+                f"sealed with the key {self._header[1 : 1 + _KEY_ID_BYTES].hex()}, which is not in "
+                "PENSTOCK_ENCRYPTION_KEYS; put it back behind the newest one"
+            )
+        self._cipher = _message_cipher(key, self._header[1 + _KEY_ID_BYTES :], event_id)
+        self._index = 0
+
+    def open(self, chunk: bytes | memoryview, *, last: bool) -> bytes:
+        try:
+            plain = self._cipher.decrypt(_nonce(self._index, last=last), chunk, self._header)
+        except (InvalidTag, ValueError):
+            raise BrokenSeal(f"chunk {self._index} is not what was sealed for this event") from None
+        self._index += 1
+        return plain
+
+
+def generate_key() -> str:
+    """A new master key, as PENSTOCK_ENCRYPTION_KEYS takes it."""
+    return base64.urlsafe_b64encode(os.urandom(_KEY_BYTES)).decode()
+
+
+def _parse_key(text: str, number: int) -> bytes:
+    try:
+        key = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+    except (binascii.Error, ValueError):
+        key = b""
+    if len(key) != _KEY_BYTES:
+        raise SettingsError(
+            f"PENSTOCK_ENCRYPTION_KEYS: key number {number} is not {_KEY_BYTES} bytes in base64url; "
+            "`penstock keys generate` prints one"
+        )
+    return key
+
+
+def _key_id(key: bytes) -> bytes:
+    return hashlib.sha256(b"penstock key id" + key).digest()[:_KEY_ID_BYTES]
+
+
+def _message_cipher(key: bytes, salt: bytes, event_id: UUID) -> AESGCM:
+    derived = HKDF(algorithm=SHA256(), length=_KEY_BYTES, salt=salt, info=b"penstock message" + event_id.bytes)
+    return AESGCM(derived.derive(key))
+
+
+def _nonce(index: int, *, last: bool) -> bytes:
+    return index.to_bytes(11) + bytes((last,))
