@@ -1,0 +1,22 @@
+"""`penstock flower`."""
+
+import typer
+
+from ops.cli.examples import examples
+from ops.flower import serve_flower
+from ops.installation import find
+from shared.logs import set_up_logs
+from shared.settings import Settings
+from workers.app import create
+
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command(epilog=examples("penstock flower", "PENSTOCK_FLOWER_PASSWORD=... penstock flower"))
+def flower() -> None:
+    """Serve flower, Celery's own page, behind a password (user penstock), on PENSTOCK_FLOWER_PORT."""
+    settings = find(Settings.read(), redis=True)
+    set_up_logs(settings.log_level, settings.log_format)
+    # The workers' own application: its visibility timeout holds for every process on this Redis.
+    serve_flower(create(settings, "flower"), settings)

@@ -1,0 +1,68 @@
+"""The ports that people and providers meet: taken before anything is started, so that a taken one is one sentence."""
+
+import errno
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+from shared.errors import SettingsError
+from shared.settings import Settings
+
+
+BACKLOG = 2048
+_TRIES = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """What is listened on. ``ingress`` is open and handed to every ingress process; the others are only known free."""
+
+    ingress: socket.socket
+    ingress_port: int
+    console_port: int
+    flower_port: int
+    metrics_port: int
+
+
+@contextmanager
+def taken_ports(settings: Settings, *, move: bool, say: Callable[[str], None]) -> Iterator[Ports]:
+    """Find and hold the ports. With ``move`` the next free one is used where one is taken. Raises SettingsError."""
+    with ExitStack() as held:
+        names = ("ingress_port", "console_port", "flower_port", "metrics_port")
+        sockets = {name: held.enter_context(_open(settings, name, move=move)) for name in names}
+        numbers: dict[str, int] = {name: opened.getsockname()[1] for name, opened in sockets.items()}
+        for name in names:
+            if (wanted := getattr(settings, name)) not in {0, numbers[name]}:
+                say(f"Port {wanted} is taken; {name.removesuffix('_port')} uses {numbers[name]} ({_variable(name)}).")
+        for name in names[1:]:
+            sockets[name].close()
+        yield Ports(ingress=sockets["ingress_port"], **numbers)
+
+
+def reachable(host: str) -> str:
+    """The host to use in a URL for what is bound to ``host``."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)
+    return f"[{host}]" if ":" in host else host
+
+
+def _open(settings: Settings, name: str, *, move: bool) -> socket.socket:
+    wanted: int = getattr(settings, name)
+    for port in range(wanted, wanted + _TRIES if move and wanted else wanted + 1):
+        try:
+            return _listen(settings.host, port)
+        except PermissionError:
+            raise SettingsError(f"{_variable(name)}: you may not listen on port {port}; set it above 1023") from None
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise SettingsError(f"PENSTOCK_HOST: cannot listen on {settings.host}: {error.strerror}") from None
+    raise SettingsError(f"port {wanted} is taken: set {_variable(name)} to another (0 takes any free one)")
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, port), family=family, backlog=BACKLOG)
+
+
+def _variable(name: str) -> str:
+    return f"PENSTOCK_{name.upper()}"

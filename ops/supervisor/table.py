@@ -1,0 +1,131 @@
+"""The children table: which processes make an installation, and with what they are started."""
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ops.installation import environment
+from ops.supervisor.ports import Ports, reachable
+from ops.supervisor.process import Program
+from ops.supervisor.stores import Stores
+from shared.settings import Settings
+
+
+PENSTOCK = (sys.executable, "-m", "ops")
+"""``penstock``, whatever is on the PATH."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What is asked of `penstock up`."""
+
+    providers: Sequence[str]
+    ingress: int = 1
+    demo: bool = False
+    command: Sequence[str] = PENSTOCK
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """A child and how one sees that it is ready: an address that answers, or a file that is there."""
+
+    program: Program
+    ready_url: str = ""
+    ready_file: Path | None = None
+
+    @property
+    def feeds(self) -> bool:
+        """Whether it lets new events in: these end first, so that the others can finish what is there."""
+        return self.program.name == "lab" or self.program.name.startswith("ingress-")
+
+
+def settled(
+    settings: Settings, options: Options, *, stores: Stores, ports: Ports, keys: str, password: str
+) -> Settings:
+    """The settings with everything that `penstock up` decided: what the children are handed."""
+    config = demo_config(settings) if options.demo else settings.config.absolute()
+    decided = {
+        "PENSTOCK_DATABASE_URL": stores.database_url,
+        "PENSTOCK_REDIS_URL": stores.redis_url,
+        "PENSTOCK_CONFIG": str(config),
+        "PENSTOCK_DATA_DIR": str(settings.data),
+        "PENSTOCK_ENCRYPTION_KEYS": keys,
+        "PENSTOCK_FLOWER_PASSWORD": password,
+        "PENSTOCK_INGRESS_PORT": str(ports.ingress_port),
+        "PENSTOCK_CONSOLE_PORT": str(ports.console_port),
+        "PENSTOCK_FLOWER_PORT": str(ports.flower_port),
+        "PENSTOCK_METRICS_PORT": str(ports.metrics_port),
+    }
+    return Settings.read({**environment(settings), **decided})
+
+
+def demo_config(settings: Settings) -> Path:
+    """Where the lab writes the accounts of the demo."""
+    return settings.data / "demo" / "penstock.toml"
+
+
+def child_environment(settings: Settings) -> dict[str, str]:
+    """The whole environment of a child. Its metrics go into files, which the supervisor serves: no port of its own."""
+    handed = {"PENSTOCK_METRICS_PORT": "0", "PROMETHEUS_MULTIPROC_DIR": str(metrics_folder(settings))}
+    return {**os.environ, **environment(settings), **handed}
+
+
+def metrics_folder(settings: Settings) -> Path:
+    """Where the processes leave their metrics for the supervisor."""
+    return settings.data / "run" / "metrics"
+
+
+def ingress_url(settings: Settings) -> str:
+    """Where providers deliver, as seen from this machine."""
+    return f"http://{reachable(settings.host)}:{settings.ingress_port}"
+
+
+def lab(settings: Settings, options: Options) -> Role:
+    """The provider lab of the demo: it writes its accounts down, and after them its own file, ``run/lab.json``."""
+    config = demo_config(settings)
+    ready = settings.data / "run" / "lab.json"
+    for file in (config, ready):
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file.unlink(missing_ok=True)
+    arguments = ("lab", "run", "--ingress", ingress_url(settings), "--config-out", str(config))
+    return Role(_program(settings, options, "lab", *arguments), ready_file=ready)
+
+
+def roles(settings: Settings, options: Options, ports: Ports) -> list[Role]:
+    """Every child but the lab, in the order of their start. ``settings`` are the settled ones."""
+    handed = ports.ingress.fileno()
+    host = reachable(settings.host)
+    ingress = [
+        Role(
+            replace(
+                _program(settings, options, f"ingress-{number}", "ingress", "--fd", str(handed), "--metrics-port", "0"),
+                port=settings.ingress_port,
+                descriptors=(handed,),
+            ),
+            ready_url=f"{ingress_url(settings)}/health/ready",
+        )
+        for number in range(1, options.ingress + 1)
+    ]
+    workers = [Role(_program(settings, options, f"worker-{name}", "worker", name)) for name in options.providers]
+    pages = [
+        Role(
+            replace(_program(settings, options, name, name), port=port),
+            ready_url=f"http://{host}:{port}{path}",
+        )
+        for name, port, path in (
+            ("console", settings.console_port, "/"),
+            ("flower", settings.flower_port, "/healthcheck"),
+        )
+    ]
+    return [*ingress, *workers, Role(_program(settings, options, "relay", "relay")), *pages]
+
+
+def _program(settings: Settings, options: Options, name: str, *arguments: str) -> Program:
+    return Program(
+        name=name,
+        argv=[*options.command, *arguments],
+        environment=child_environment(settings),
+        log=settings.data / "logs" / f"{name}.log",
+    )

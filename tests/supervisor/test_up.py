@@ -1,0 +1,199 @@
+"""`penstock up` as a whole: real servers, stand-ins for the other children."""
+
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import msgspec
+import pytest
+import redis
+
+from ops.cli.status import describe
+from ops.embedded.redis import Redis
+from ops.installation import find, running
+from shared.errors import SettingsError
+from shared.settings import Settings
+from supervisor.installing import family, living, started, until
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder that only its owner may enter, deeper than the path of a Unix socket may be."""
+    deep = tmp_path / "only mine" / ("d" * 110)
+    deep.mkdir(parents=True)
+    (tmp_path / "only mine").chmod(0o700)
+    return deep
+
+
+def _pid(data: Path, name: str) -> int:
+    found = running(data)
+    return next((each.pid for each in found.processes if each.name == name and each.alive), 0) if found else 0
+
+
+def test_a_run_from_start_to_end(folder: Path) -> None:
+    """All processes run and are found; a second run is refused; a dead child is replaced; SIGINT leaves nothing."""
+    with started(folder, STUB_PLAIN="1") as up:
+        found = up.ready()
+        names = [each.name for each in found.processes]
+        assert [
+            "postgres",
+            "redis",
+            "ingress-1",
+            "worker-imin",
+            "worker-paybook",
+            "relay",
+            "console",
+            "flower",
+        ] == names
+        described = describe(found)
+        assert described["ready"] is True
+        assert "postgresql://penstock@127.0.0.1" in described["database_url"]
+        assert found.database_url not in up.output
+
+        settings = find(Settings.read({"PENSTOCK_DATA_DIR": str(up.data)}), redis=True)
+        assert settings.database_url is not None
+        assert found.database_url == settings.database_url.get_secret_value()
+        assert (up.data / "keys").read_text().strip() == settings.encryption_keys[0].get_secret_value()
+        private = ("keys", "flower-password", "postgres-password", "redis-password", "run/installation.json")
+        assert {0o600} == {stat.S_IMODE((up.data / name).stat().st_mode) for name in private}
+
+        with started(folder.parent, PENSTOCK_DATA_DIR=str(up.data)) as second:
+            assert second.ended() == 1
+            assert f"already runs in {up.data} (process {up.process.pid})" in second.output
+
+        for name in ("worker-imin", "redis", "postgres"):
+            killed = _pid(up.data, name)
+            below = family(killed) if name == "worker-imin" else set()
+            os.kill(killed, signal.SIGKILL)
+            until(lambda name=name, killed=killed: _pid(up.data, name) not in {0, killed}, f"{name} is not replaced")
+            until(lambda below=below: not living(below), "the children of the dead worker live on")
+        assert f"worker-imin ended (signal {signal.SIGKILL.value})" in up.output
+
+        until(
+            lambda: "imin received 4 done 3 waiting 1 failed 0 parked 0 duplicate 0 due 0.2 s" in up.output, "no counts"
+        )
+
+        everybody = family(up.process.pid)
+        up.process.send_signal(signal.SIGINT)
+        assert up.ended(15) == 0
+        assert set() == living(everybody)
+        with pytest.raises(SettingsError, match="start `penstock up` here, or set PENSTOCK_DATABASE_URL"):
+            find(Settings.read({"PENSTOCK_DATA_DIR": str(up.data)}))
+
+
+def test_a_killed_supervisor_leaves_nothing_and_the_next_one_goes_on(folder: Path) -> None:
+    """After SIGKILL every process ends by itself; the next run starts at once, with the data and ports of before."""
+    with started(folder) as first:
+        before = first.ready()
+        with redis.Redis.from_url(before.redis_url) as client:
+            client.set("kept", "yes")
+        everybody = family(first.process.pid)
+        first.process.kill()
+        first.process.wait()
+        with started(folder) as second:
+            after = second.ready()
+            until(lambda: not living(everybody), "processes of the killed run live on")
+            assert (before.database_url, before.redis_url) == (after.database_url, after.redis_url)
+            with redis.Redis.from_url(after.redis_url) as client:
+                assert b"yes" == client.get("kept")
+
+
+def test_stops_when_started_with_ignored_sigint(folder: Path) -> None:
+    """A shell script's background job is born with SIGINT ignored; SIGINT ends `penstock up` all the same."""
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with started(folder) as up:
+            signal.signal(signal.SIGINT, handler)
+            up.ready()
+            up.process.send_signal(signal.SIGINT)
+            assert up.ended(15) == 0
+    finally:
+        signal.signal(signal.SIGINT, handler)
+
+
+def test_a_child_that_cannot_start_ends_the_run_with_its_own_words(folder: Path) -> None:
+    """The sentence that the child wrote into its log is shown, and nothing is left running."""
+    with started(folder, STUB_BROKEN="1") as up:
+        assert up.ended() == 1
+        assert "ingress-1 ended (exit status 1)" in up.output
+        assert "the settings are wrong" in up.output
+        assert "Traceback" not in up.output
+
+
+def test_a_taken_port_is_one_sentence(folder: Path) -> None:
+    """The sentence names the setting, and no server was started."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with started(folder, PENSTOCK_CONSOLE_PORT=str(port)) as up:
+            assert up.ended() == 1
+            expected = f"penstock: port {port} is taken: set PENSTOCK_CONSOLE_PORT to another (0 takes any free one)\n"
+            assert expected == up.output
+            assert not (up.data / "postgres").exists()
+
+
+def test_the_demo_moves_on_from_a_taken_port_and_its_lab_comes_first(folder: Path) -> None:
+    """The demo takes the next port and says so; its configuration is the lab's; the password of flower is printed."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with started(folder, "--demo", PENSTOCK_CONSOLE_PORT=str(port)) as up:
+            found = up.ready()
+            assert "lab" == found.processes[2].name
+            assert str(up.data / "demo" / "penstock.toml") == found.config
+            assert f"Port {port} is taken; console uses" in up.output
+            assert f"user penstock, password {found.flower_password}" in up.output
+
+
+def test_stores_that_are_set_are_used_and_never_started(folder: Path, tmp_path: Path) -> None:
+    """With both URLs no server is started, and keys are asked for instead of made."""
+    with Redis(tmp_path / "other") as own:
+        settings = {"PENSTOCK_DATABASE_URL": "postgresql://u:pw@127.0.0.1:9/x", "PENSTOCK_REDIS_URL": own.url}
+        with started(folder, **settings) as up:
+            assert up.ended() == 1
+            assert "PENSTOCK_ENCRYPTION_KEYS is not set" in up.output
+        with started(folder, PENSTOCK_ENCRYPTION_KEYS="k1,k2", **settings) as up:
+            found = up.ready()
+            assert {"postgres", "redis"}.isdisjoint(each.name for each in found.processes)
+            assert found.encryption_keys_file is None
+            assert "k1" not in (up.data / "run" / "installation.json").read_text(encoding="utf-8")
+
+
+def test_a_redis_that_may_drop_keys_is_refused(folder: Path, tmp_path: Path) -> None:
+    """The sentence names the policy and hides the password."""
+    with Redis(tmp_path / "other") as own:
+        with redis.Redis.from_url(own.url) as client:
+            client.config_set("maxmemory-policy", "allkeys-lru")
+        with started(folder, PENSTOCK_REDIS_URL=own.url) as up:
+            assert up.ended() == 1
+            assert "maxmemory-policy allkeys-lru" in up.output
+            assert own.url not in up.output
+
+
+def test_status_is_the_object_of_the_contract_and_its_exit_status_tells(folder: Path) -> None:
+    """`penstock status --json` prints one object with exactly the agreed keys; 1 where nothing runs."""
+    code = "from ops.cli.status import app; app()"
+    environment = {**os.environ, "PENSTOCK_DATA_DIR": str(folder / "data")}
+    command = [sys.executable, "-c", code, "--json"]
+    done = subprocess.run(command, env=environment, capture_output=True, check=False)
+    assert 1 == done.returncode
+    assert {"processes": [], "database_url": None, "redis_url": None, "ready": False} == msgspec.json.decode(
+        done.stdout
+    )
+
+
+def test_metrics_of_all_processes_are_on_one_page(folder: Path) -> None:
+    """The page answers on its own port, and what an ended process said of the present is taken off."""
+    with started(folder) as up:
+        up.ready()
+        address = up.output.partition("metrics  ")[2].split()[0]
+        until(lambda: "stub_busy 2.0" in httpx.get(address, trust_env=False).text, "the two workers are not there")
+        worker = _pid(up.data, "worker-imin")
+        file = up.data / "run" / "metrics" / f"gauge_livesum_{worker}.db"
+        assert file.exists()
+        os.kill(worker, signal.SIGKILL)
+        until(lambda: not file.exists(), "the dead worker's file is still there")
+        until(lambda: "stub_busy 2.0" in httpx.get(address, trust_env=False).text, "the new worker is not there")
