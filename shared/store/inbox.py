@@ -1,6 +1,5 @@
 """Keeping what was received: one statement, one round trip, any number of events."""
 
-import hashlib
 from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -67,8 +66,3 @@ async def insert(connection: "Connection", events: Sequence[NewEvent]) -> None:
         sizes,
         digests,
     )
-
-
-def digest(body: bytes | memoryview) -> bytes:
-    """What ``body_sha256`` holds."""
-    return hashlib.sha256(body).digest()

@@ -1,0 +1,91 @@
+"""Puts ingress together: what is made at start, how it is wired, and the order in which it ends."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ingress.body import BodyReader
+from ingress.group_commit import GroupCommit
+from ingress.health import HEALTH_PATHS, Health
+from ingress.incoming import IncomingArea
+from ingress.pointers import Pointers, Publisher
+from ingress.receive import Reception
+from ingress.refusals import REFUSALS, WrongMethod
+from ingress.routes import Routes
+
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+    from ingress.metrics import IngressMetrics
+    from shared.blobs import BlobStore
+    from shared.providers.interface import Provider
+    from shared.sealing import Keys
+    from shared.store.inbox import NewEvent
+    from shared.watching import ConfigurationWatch
+
+
+def compose(
+    *,
+    providers: "Mapping[str, Provider[Any, Any]]",
+    watch: "ConfigurationWatch",
+    database_url: str,
+    redis_url: str,
+    keys: "Keys",
+    blobs: "BlobStore",
+    publisher: Publisher,
+    metrics: "IngressMetrics",
+    data: Path,
+) -> "ASGIApp":
+    """The ASGI application; its lifespan starts and stops what runs beside the requests. Raises StoreAway."""
+    area = IncomingArea(data / "incoming")
+    pointers = Pointers(publisher)
+
+    def on_kept(events: "Sequence[NewEvent]") -> None:
+        pointers.announce((event.provider, event.id) for event in events)
+        metrics.committed(len(events))
+
+    commit = GroupCommit(database_url, on_kept=on_kept)
+    reception = Reception(
+        routes=Routes(providers, watch), bodies=BodyReader(keys, area), blobs=blobs, keeper=commit, metrics=metrics
+    )
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        watching = asyncio.create_task(watch.run())
+        pointers.start()
+        commit.start()
+        try:
+            yield
+        finally:
+            watching.cancel()
+            await commit.stop()
+            await asyncio.to_thread(pointers.stop)
+            area.close()
+
+    rest = Starlette(
+        routes=Health(database_url, redis_url).routes(),
+        lifespan=lifespan,
+        exception_handlers={405: _wrong_method},
+    )
+
+    async def ingress(scope: "Scope", receive: "Receive", send: "Send") -> None:
+        if scope["type"] != "http" or scope["path"] in HEALTH_PATHS:
+            await rest(scope, receive, send)
+        else:
+            await reception(scope, receive, send)
+
+    return ingress
+
+
+def _wrong_method(_request: Request, error: Exception) -> Response:
+    refusal = REFUSALS[WrongMethod]
+    headers = error.headers if isinstance(error, HTTPException) else None
+    return Response(refusal.body, refusal.status, headers, "application/json")

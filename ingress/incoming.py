@@ -1,0 +1,126 @@
+"""The temporary area: where large bodies lie, sealed, until their signature matched and the blob store has them."""
+
+import asyncio
+import contextlib
+import fcntl
+import io
+import os
+import shutil
+import threading
+from pathlib import Path
+from typing import Final
+from uuid import UUID, uuid4
+
+from shared.errors import StoreAway
+from shared.sealing import Keys, Sealer
+
+
+LIMIT_BYTES: Final = 512 * 1024 * 1024
+
+
+class IncomingArea:
+    """A folder of this process alone, bounded over all its requests. Folders of processes that died are removed.
+
+    A folder belongs to the process that holds the lock on its file ``lock``; the lock ends with the process, however
+    that ends.
+    """
+
+    def __init__(self, parent: Path, *, limit_bytes: int = LIMIT_BYTES) -> None:
+        """Make the folder. Raises StoreAway."""
+        self._limit = limit_bytes
+        self._used = 0
+        self._counting = threading.Lock()
+        self.folder = parent / uuid4().hex
+        try:
+            parent.mkdir(parents=True, exist_ok=True)
+            # Whoever starts at the same time must not see this folder between its making and its lock.
+            with (parent / "lock").open("a") as everybody:
+                fcntl.flock(everybody, fcntl.LOCK_EX)
+                _remove_leftovers(parent)
+                self.folder.mkdir()
+                self._lock = (self.folder / "lock").open("a")
+                fcntl.flock(self._lock, fcntl.LOCK_EX)
+        except OSError as error:
+            raise StoreAway(f"the temporary area {parent} cannot be used: {error}") from None
+
+    def take(self, count: int) -> None:
+        """Claim space. Raises StoreAway when the area is full."""
+        with self._counting:
+            if self._used + count > self._limit:
+                raise StoreAway(f"the temporary area {self.folder.parent} is full: {self._limit} bytes")
+            self._used += count
+
+    def give_back(self, count: int) -> None:
+        """Return space that was claimed."""
+        with self._counting:
+            self._used -= count
+
+    def close(self) -> None:
+        """Remove the folder."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self._lock.close()
+
+
+class IncomingFile:
+    """One body on its way in: sealed as it comes, and deleted by ``discard_soon`` whatever became of it."""
+
+    def __init__(self, area: IncomingArea, keys: Keys, event_id: UUID) -> None:
+        self.path = area.folder / event_id.hex
+        self._area = area
+        self._sealer = Sealer(keys, event_id)
+        self._reserved = 0
+        self._file: io.FileIO | None = None
+        self._busy = threading.Lock()
+
+    def reserve(self, count: int) -> None:
+        """Claim space for the next bytes. Raises StoreAway."""
+        self._area.take(count)
+        self._reserved += count
+
+    def write(self, data: bytes) -> None:
+        """Seal and write the next plain bytes. Blocks. Raises StoreAway."""
+        self._append(self._sealer.update(data))
+
+    def finish(self) -> None:
+        """Write the end. Blocks. Raises StoreAway."""
+        self._append(self._sealer.finish())
+
+    def discard_soon(self) -> "asyncio.Future[None]":
+        """Delete the file and give its space back, in a thread: a write that hangs may have to end first."""
+        return asyncio.get_running_loop().run_in_executor(None, self._discard)
+
+    def _append(self, sealed: bytes) -> None:
+        with self._busy:
+            try:
+                if self._file is None:
+                    # Unbuffered: what comes here is large.
+                    self._file = io.FileIO(self.path, "xb")
+                view = memoryview(sealed)
+                while view:
+                    view = view[self._file.write(view) or 0 :]
+            except (OSError, ValueError) as error:
+                raise StoreAway(f"the temporary area {self.path.parent} cannot be written: {error}") from None
+
+    def _discard(self) -> None:
+        with self._busy:
+            if self._file is not None:
+                self._file.close()
+            with contextlib.suppress(OSError):
+                self.path.unlink(missing_ok=True)
+            self._area.give_back(self._reserved)
+            self._reserved = 0
+
+
+def _remove_leftovers(parent: Path) -> None:
+    for folder in parent.iterdir():
+        if not folder.is_dir():
+            continue
+        descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            continue
+        else:
+            shutil.rmtree(folder)
+        finally:
+            os.close(descriptor)

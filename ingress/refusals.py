@@ -1,0 +1,70 @@
+"""Every answer that is not success: which error it comes from, its status, its slug and its sentence.
+
+The sentences are fixed: an answer never says which part of a credential was wrong or what failed inside.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+import orjson
+
+from shared.errors import NotAuthentic, PenstockError, StoreAway
+
+
+class UnknownRoute(PenstockError):
+    """Nothing is served under this path."""
+
+
+class WrongMethod(PenstockError):
+    """The route takes another method."""
+
+
+class NoAccount(PenstockError):
+    """The provider is known and has no account configured."""
+
+
+class TooLarge(PenstockError):
+    """The body is over the provider's limit, declared or counted."""
+
+
+class BodyLate(PenstockError):
+    """The body did not arrive in time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """One answer, ready to be sent."""
+
+    status: int
+    slug: str
+    sentence: str
+    extra: tuple[tuple[bytes, bytes], ...] = ()
+    headers: tuple[tuple[bytes, bytes], ...] = field(init=False)
+    body: bytes = field(init=False)
+
+    def __post_init__(self) -> None:
+        body = orjson.dumps({"error": self.slug, "detail": self.sentence})
+        object.__setattr__(self, "body", body)
+        headers = ((b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)), *self.extra)
+        object.__setattr__(self, "headers", headers)
+
+
+UNAVAILABLE: Final = Refusal(
+    503, "unavailable", "The event could not be kept; send it again later.", ((b"retry-after", b"5"),)
+)
+
+REFUSALS: Final[Mapping[type[Exception], Refusal]] = {
+    UnknownRoute: Refusal(404, "not-found", "Nothing is served under this path."),
+    WrongMethod: Refusal(405, "method-not-allowed", "This route does not take this method.", ((b"allow", b"POST"),)),
+    NoAccount: Refusal(404, "not-found", "No account is configured for this provider."),
+    NotAuthentic: Refusal(401, "unauthorized", "The credentials are missing or not those of a configured account."),
+    TooLarge: Refusal(413, "too-large", "The body is over the limit for this provider."),
+    BodyLate: Refusal(408, "timeout", "The body did not arrive in time."),
+    StoreAway: UNAVAILABLE,
+}
+
+
+def refusal_of(error: Exception) -> Refusal:
+    """The answer to an error; whatever is not in the table is a fault of ours, and a fault of ours is never a 4xx."""
+    return REFUSALS.get(type(error), UNAVAILABLE)

@@ -1,0 +1,84 @@
+"""The ingress process: settings in, sockets open, uvicorn around the application."""
+
+import logging
+import socket
+
+import structlog
+import uvicorn
+
+from ingress.app import compose
+from ingress.metrics import IngressMetrics, serve_metrics
+from ingress.protocol import BoundedProtocol
+from shared.blobs import BlobStore
+from shared.errors import SettingsError
+from shared.logs import set_up_logs
+from shared.providers.registry import PROVIDERS
+from shared.publishing import Publisher
+from shared.sealing import Keys
+from shared.settings import Settings
+from shared.watching import ConfigurationWatch
+
+
+BACKLOG = 4096
+KEEP_ALIVE_SECONDS = 75
+DRAIN_SECONDS = 10
+
+
+def serve(settings: Settings, *, fd: int | None, host: str, port: int, metrics_port: int) -> None:
+    """Run until SIGTERM or SIGINT, then finish what is in hand. ``fd`` is a listening socket to take over.
+
+    ``metrics_port`` 0 serves no metrics. Raises SettingsError, StoreAway.
+    """
+    if settings.database_url is None:
+        raise SettingsError("PENSTOCK_DATABASE_URL: not set; `penstock up` starts a Postgres of its own")
+    if settings.redis_url is None:
+        raise SettingsError("PENSTOCK_REDIS_URL: not set; `penstock up` starts a Redis of its own")
+    set_up_logs(settings.log_level, settings.log_format)
+    keys = Keys.parse(settings.encryption_keys)
+    watch = ConfigurationWatch(settings.config)
+    redis_url = settings.redis_url.get_secret_value()
+    publisher = Publisher(redis_url, watch.current.timing, PROVIDERS)
+    app = compose(
+        providers=PROVIDERS,
+        watch=watch,
+        database_url=settings.database_url.get_secret_value(),
+        redis_url=redis_url,
+        keys=keys,
+        blobs=BlobStore.open(settings.blobs, keys),
+        publisher=publisher,
+        metrics=IngressMetrics(),
+        data=settings.data,
+    )
+    listener = _listener(fd, host, port)
+    if metrics_port:
+        serve_metrics(metrics_port, host)
+    config = uvicorn.Config(
+        app,
+        loop="uvloop",
+        http=BoundedProtocol,
+        ws="none",
+        lifespan="on",
+        interface="asgi3",
+        log_config=None,
+        # One of its lines would hold the path, and the path holds Paybook's token.
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        backlog=BACKLOG,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=DRAIN_SECONDS,
+    )
+    # Every malformed request would be a line of its own, without saying from whom.
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
+    structlog.get_logger("penstock.ingress").info("listening", port=listener.getsockname()[1])
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+def _listener(fd: int | None, host: str, port: int) -> socket.socket:
+    if fd is not None:
+        return socket.socket(fileno=fd)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise SettingsError(f"PENSTOCK_INGRESS_PORT: cannot listen on {host} port {port}: {error.strerror}") from None

@@ -1,0 +1,154 @@
+"""The temporary area is bounded over all requests, and what was refused gives its room back."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from pydantic import SecretStr
+from starlette.types import Message
+
+from ingress.body import BodyReader, SenderGone
+from ingress.incoming import IncomingArea
+from ingress.refusals import TooLarge
+from shared.errors import NotAuthentic, StoreAway
+from shared.providers.interface import Admission, Inbound, Unverified
+from shared.sealing import Keys, generate_key
+
+
+MIB = 1024 * 1024
+KEYS = Keys.parse([SecretStr(generate_key())])
+
+
+class Large(Inbound):
+    """Lets everybody in."""
+
+    max_body_bytes = 3 * MIB
+
+    def authenticate(self, request: Unverified) -> Admission:
+        """Not asked here."""
+        raise NotImplementedError
+
+
+class NeverFits:
+    """A signature that does not match."""
+
+    def update(self, chunk: bytes) -> None:
+        """Take anything."""
+
+    def finish(self) -> None:
+        """Refuse."""
+        raise NotAuthentic("wrong")
+
+
+class Sender:
+    """Sends pieces; after them it ends, or leaves, or waits to be let go on."""
+
+    def __init__(self, *sizes: int, leaves: bool = False) -> None:
+        self._messages = self._make(sizes, leaves=leaves)
+        self.sent = asyncio.Event()
+        self.go_on = asyncio.Event()
+
+    async def receive(self) -> Message:
+        """The next message, as a server hands it on."""
+        return await anext(self._messages)
+
+    async def _make(self, sizes: tuple[int, ...], *, leaves: bool) -> AsyncIterator[Message]:
+        for size in sizes:
+            yield {"type": "http.request", "body": bytes(size), "more_body": True}
+        self.sent.set()
+        await self.go_on.wait()
+        if leaves:
+            yield {"type": "http.disconnect"}
+        else:
+            yield {"type": "http.request", "body": b"", "more_body": False}
+
+
+Make = Callable[[int], IncomingArea]
+
+
+@pytest.fixture
+def make_area(tmp_path: Path) -> Iterator[Make]:
+    """Makes an area of so many bytes, closed with the test."""
+    with contextlib.ExitStack() as stack:
+        yield lambda limit: stack.enter_context(contextlib.closing(IncomingArea(tmp_path, limit_bytes=limit)))
+
+
+def files(area: IncomingArea) -> list[Path]:
+    """The bodies in the area."""
+    return [path for path in area.folder.iterdir() if path.name != "lock"]
+
+
+def test_a_full_area_refuses_until_room_is_given_back(make_area: Make) -> None:
+    """Bodies that are still coming in fill the area together; when one is done, the next is taken."""
+    area = make_area(5 * MIB)
+    reader = BodyReader(KEYS, area)
+
+    async def run() -> None:
+        first, second, third, fourth = Sender(2 * MIB), Sender(2 * MIB), Sender(2 * MIB), Sender(2 * MIB)
+        reading = [
+            asyncio.create_task(reader.read(each.receive, 0, Large(), None, uuid4())) for each in (first, second)
+        ]
+        await asyncio.gather(first.sent.wait(), second.sent.wait())
+        with pytest.raises(StoreAway, match="full"):
+            await reader.read(third.receive, 0, Large(), None, uuid4())
+        first.go_on.set()
+        second.go_on.set()
+        for body in await asyncio.gather(*reading):
+            assert 2 * MIB == body.size
+            assert body.file
+            await body.file.discard_soon()
+        fourth.go_on.set()
+        body = await reader.read(fourth.receive, 0, Large(), None, uuid4())
+        assert body.file
+        await body.file.discard_soon()
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("sender", "check", "error"),
+    [
+        (Sender(2 * MIB), NeverFits(), NotAuthentic),
+        (Sender(2 * MIB, leaves=True), None, SenderGone),
+        (Sender(2 * MIB, 2 * MIB), None, TooLarge),
+    ],
+)
+def test_a_refused_body_leaves_nothing(
+    make_area: Make, sender: Sender, check: NeverFits | None, error: type[Exception]
+) -> None:
+    """Whatever a body was refused for, its file is deleted and its room is free again."""
+    area = make_area(4 * MIB)
+
+    async def run() -> None:
+        # Files are deleted by threads, which asyncio.run waits for before it returns.
+        sender.go_on.set()
+        with pytest.raises(error):
+            await BodyReader(KEYS, area).read(sender.receive, 0, Large(), check, uuid4())
+
+    asyncio.run(run())
+    assert [] == files(area)
+    area.take(4 * MIB)
+
+
+def test_a_body_that_stays_in_memory_takes_no_room(make_area: Make) -> None:
+    """Small bodies never touch the area."""
+    area = make_area(0)
+
+    async def run() -> None:
+        sender = Sender(64 * 1024)
+        sender.go_on.set()
+        body = await BodyReader(KEYS, area).read(sender.receive, 0, Large(), None, uuid4())
+        assert body.file is None
+
+    asyncio.run(run())
+    assert [] == files(area)
+
+
+def test_an_area_that_ends_removes_its_folder(tmp_path: Path) -> None:
+    """An orderly end leaves no leftovers for the next start."""
+    area = IncomingArea(tmp_path)
+    area.close()
+    assert not area.folder.exists()
