@@ -3,7 +3,6 @@
 import asyncio
 import uuid
 from collections.abc import Iterator
-from pathlib import Path
 
 import asyncpg
 import pytest

@@ -1,6 +1,5 @@
 """A whole Penstock, started as an operator starts it and driven from outside only."""
 
-import json
 import os
 import signal
 import subprocess
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
+import orjson
 
 from ops.lab.process import Lab
 
@@ -24,11 +24,11 @@ PROVIDERS = ("imin", "magicline", "paybook", "authenteq")
 
 
 @dataclass(frozen=True, slots=True)
-class Installation:
-    """A running ``penstock up`` and the lab that its accounts point to."""
+class Running:
+    """A running ``penstock up``: where it runs, where its code is, and where deliveries go."""
 
     folder: Path
-    lab: Lab
+    code: Path
     ingress: str
     process: subprocess.Popen[bytes]
 
@@ -37,7 +37,7 @@ class Installation:
         done = subprocess.run(
             [sys.executable, "-m", "ops", *arguments],
             cwd=self.folder,
-            env=clean_environment(),
+            env=clean_environment(self.code),
             capture_output=True,
             timeout=120,
             check=False,
@@ -47,7 +47,7 @@ class Installation:
 
     def lines(self, *arguments: str) -> list[dict[str, Any]]:
         """The objects that a command prints with ``--json``."""
-        return [json.loads(line) for line in self.penstock(*arguments, "--json").splitlines()]
+        return [orjson.loads(line) for line in self.penstock(*arguments, "--json").splitlines()]
 
     def event(self, event: str) -> dict[str, Any]:
         """``events show``."""
@@ -73,6 +73,13 @@ class Installation:
         return until(settled, within, lambda: [self.event(event) for event in events][:3])
 
 
+@dataclass(frozen=True, slots=True)
+class Installation(Running):
+    """A running ``penstock up`` and the lab that its accounts point to."""
+
+    lab: Lab
+
+
 def until(condition: Callable[[], T | None], within: float, otherwise: Callable[[], Any] = lambda: None) -> T:
     """The first truthy value of a condition; fails with ``otherwise`` when there is none in time."""
     deadline = time.monotonic() + within
@@ -83,14 +90,22 @@ def until(condition: Callable[[], T | None], within: float, otherwise: Callable[
         time.sleep(0.2)
 
 
-def clean_environment(variables: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The machine's environment without settings of Penstock, and with the project importable from anywhere."""
+def clean_environment(code: Path = ROOT, variables: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The machine's environment without settings of Penstock, and with this code importable from anywhere."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PENSTOCK_")}
-    return {**kept, "PYTHONPATH": str(ROOT), **(variables or {})}
+    return {**kept, "PYTHONPATH": str(code), **(variables or {})}
 
 
 @contextmanager
 def running(folder: Path, lab: Lab, config: str, *arguments: str) -> Iterator[Installation]:
+    """``penstock up`` with the lab as its providers, ready; the lab's senders deliver to it."""
+    with started(folder, config, *arguments) as up:
+        lab.set_sender(ingress=up.ingress)
+        yield Installation(up.folder, up.code, up.ingress, up.process, lab)
+
+
+@contextmanager
+def started(folder: Path, config: str, *arguments: str, code: Path = ROOT) -> Iterator[Running]:
     """``penstock up`` in a folder with this ``penstock.toml``, ready; stopped as Ctrl-C stops it."""
     (folder / "penstock.toml").write_text(config)
     ports = {f"PENSTOCK_{name}_PORT": "0" for name in ("INGRESS", "CONSOLE", "FLOWER", "METRICS")}
@@ -98,16 +113,15 @@ def running(folder: Path, lab: Lab, config: str, *arguments: str) -> Iterator[In
         process = subprocess.Popen(
             [sys.executable, "-m", "ops", "up", *arguments],
             cwd=folder,
-            env=clean_environment(ports),
+            env=clean_environment(code, ports),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
         )
     try:
-        status = until(lambda: _ready(folder, process), 90, lambda: (folder / "up.log").read_text())
+        status = until(lambda: _ready(folder, code, process), 90, (folder / "up.log").read_text)
         port = next(each["port"] for each in status["processes"] if each["name"] == "ingress-1")
-        lab.set_sender(ingress=f"http://127.0.0.1:{port}")
-        yield Installation(folder, lab, f"http://127.0.0.1:{port}", process)
+        yield Running(folder, code, f"http://127.0.0.1:{port}", process)
     finally:
         process.send_signal(signal.SIGINT)
         try:
@@ -116,20 +130,20 @@ def running(folder: Path, lab: Lab, config: str, *arguments: str) -> Iterator[In
             process.kill()
 
 
-def _ready(folder: Path, process: subprocess.Popen[bytes]) -> dict[str, Any] | None:
+def _ready(folder: Path, code: Path, process: subprocess.Popen[bytes]) -> dict[str, Any] | None:
     assert process.poll() is None, (folder / "up.log").read_text()
     asked = subprocess.run(
         [sys.executable, "-m", "ops", "status", "--json"],
         cwd=folder,
-        env=clean_environment(),
+        env=clean_environment(code),
         capture_output=True,
         check=False,
         timeout=30,
     )
-    status: dict[str, Any] = json.loads(asked.stdout) if asked.stdout else {}
+    status: dict[str, Any] = orjson.loads(asked.stdout) if asked.stdout else {}
     return status if status.get("ready") else None
 
 
-def post(installation: Installation, path: str, body: bytes, headers: Mapping[str, str]) -> httpx.Response:
+def post(installation: Running, path: str, body: bytes, headers: Mapping[str, str]) -> httpx.Response:
     """One delivery, as a provider sends it."""
     return httpx.post(f"{installation.ingress}{path}", content=body, headers=headers, timeout=10)

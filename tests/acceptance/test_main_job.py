@@ -1,16 +1,36 @@
 """The main job from outside: what the documents' own samples lead to, on real processes."""
 
-import json
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
 from installation import Installation, post, until
 from ops.lab.accounts import Account
+from shared.providers.magicline.event_types import EVENT_TYPES
 
 
 DELIVERIES = Path(__file__).parents[1] / "deliveries"
+MAGICLINE_KINDS = {
+    "magicline.additional-fields",
+    "magicline.appointment-booking",
+    "magicline.checkin",
+    "magicline.class-booking",
+    "magicline.class-slot",
+    "magicline.communication-preferences",
+    "magicline.contract",
+    "magicline.customer",
+    "magicline.debt-collection-case",
+    "magicline.debt-collection-configuration",
+    "magicline.debt-collection-run",
+    "magicline.device",
+    "magicline.employee",
+    "magicline.idle-period",
+    "magicline.module-contract",
+    "magicline.studio",
+    "magicline.tax-export",
+}
 PAYBOOK_SEED = "5e793889ea4c5165d46f9811"
 
 
@@ -42,7 +62,7 @@ def in_the_lab(installation: Installation, provider: str, kind: str, external_id
     """What the lab's API holds."""
     held = installation.lab.world(provider, kind, external_id, account(installation, provider).name)
     assert held is not None
-    return json.loads(held)
+    return orjson.loads(held)
 
 
 def test_the_imin_sample_becomes_the_account_that_the_api_holds(installation: Installation) -> None:
@@ -118,17 +138,12 @@ def test_an_authenteq_verification_becomes_a_record_with_its_images(
 
 def test_every_magicline_event_type_ends_as_it_should(installation: Installation) -> None:
     """All 44 types of the provider's list are followed up to done, and lead to records of each kind."""
-    from shared.providers.magicline.event_types import EVENT_TYPES  # noqa: PLC0415 - the table is what is covered
-
     sent = [installation.lab.send("magicline", event)[0] for event in EVENT_TYPES]
 
     rows = installation.finished(*(entry["attempts"][0]["receipt"] for entry in sent), within=120)
     kinds = {row["kind"] for row in installation.lines("records", "list", "--provider", "magicline", "--limit", "0")}
     assert {"done"} == {row["state"] for row in rows}, [row for row in rows if row["state"] != "done"]
-    assert {
-        f"magicline.{kind}"
-        for kind in ["customer", "contract", "employee", "device", "checkin", "appointment-booking", "class-booking", "class-slot", "studio", "tax-export", "debt-collection-run", "idle-period", "module-contract", "debt-collection-case", "communication-preferences", "additional-fields", "debt-collection-configuration"]
-    } == kinds
+    assert MAGICLINE_KINDS == kinds
 
 
 def test_v3_envelopes_are_followed_up_as_the_seeds_form_is(installation: Installation) -> None:
@@ -199,7 +214,7 @@ def test_the_change_feed_tells_what_happened_to_a_record_in_order(installation: 
 
     def told(event: str) -> str:
         document = {"entityId": 8001, "uuid": f"u-feed-{event}", "payload": [{"timestamp": 1, "type": event}]}
-        _, receipt = deliver(installation, "magicline", json.dumps(document).encode())
+        _, receipt = deliver(installation, "magicline", orjson.dumps(document))
         installation.finished(receipt)
         return receipt
 
