@@ -21,6 +21,7 @@ def set_up_logs(level: str, log_format: str) -> None:
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.stdlib.ExtraAdder(),
+        _without_colour,
     ]
     # A console shows tracebacks as people read them; a JSON line keeps them in one field.
     ending: list[Processor] = (
@@ -52,13 +53,19 @@ def set_up_logs(level: str, log_format: str) -> None:
         processors=[
             structlog.stdlib.filter_by_level,
             structlog.stdlib.PositionalArgumentsFormatter(),
-            *shared[:-1],
+            *shared[:-2],
             structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
         ],
         wrapper_class=structlog.stdlib.BoundLogger,
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=True,
     )
+
+
+def _without_colour(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Uvicorn says its lines twice, once with colours."""
+    event.pop("color_message", None)
+    return event
 
 
 def _event_first(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from shared.errors import SettingsError
 
@@ -30,7 +30,7 @@ class Settings(BaseSettings):
     blob_url: str | None = None
 
     # ── secrets ──────────────────────────────────────────────────────────────
-    encryption_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
+    encryption_keys: tuple[SecretStr, ...] = ()
 
     # ── network ──────────────────────────────────────────────────────────────
     host: str = "127.0.0.1"
@@ -40,12 +40,25 @@ class Settings(BaseSettings):
     flower_port: Port = 5555
     flower_password: SecretStr | None = None
     console_password: SecretStr | None = None
-    trusted_proxies: Annotated[tuple[str, ...], NoDecode] = ()
+    trusted_proxies: tuple[str, ...] = ()
 
     # ── logs ─────────────────────────────────────────────────────────────────
     log_level: str = "INFO"
     log_format: str = "auto"
     """``json``, ``console``, or ``auto``: console on a terminal, JSON elsewhere."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Only what ``read`` hands over: the environment is looked at in one place, where an empty value is none."""
+        del settings_cls, env_settings, dotenv_settings, file_secret_settings
+        return (init_settings,)
 
     @classmethod
     def read(cls, environment: Mapping[str, str] | None = None) -> "Settings":

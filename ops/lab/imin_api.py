@@ -31,7 +31,11 @@ class IminApi:
         self._keys = {key.encode(): found for key, found in keys.items()}
         base = "/api/v2/customer-accounts/{identifier}"
         self.app = Starlette(
-            routes=[Route(base, self._customer), Route(f"{base}/linked-accounts", self._linked)],
+            routes=[
+                Route(base, self._customer),
+                Route(f"{base}/linked-accounts", self._linked),
+                Route("/api/v2/entitlements", self._entitlements),
+            ],
             exception_handlers={404: self._not_found},
         )
 
@@ -69,6 +73,13 @@ class IminApi:
         if (found := self._found(request.headers)) is None:
             return self.error(401, "The API key is missing or wrong")
         return self._told(found[1].linked_accounts(request.path_params["identifier"]))
+
+    async def _entitlements(self, request: Request) -> Response:
+        """The broker's pre-agreed entitlements: items with a persistent ``@id`` (providers.md, 1.3)."""
+        if self._found(request.headers) is None:
+            return self.error(401, "The API key is missing or wrong")
+        entitlement = {"@id": "https://meta.imin.co/v2/lab/entitlements#adult-resident", "prefLabel": "Adult Resident"}
+        return self._told([entitlement])
 
     def _told(self, value: object) -> Response:
         if value is None:

@@ -152,6 +152,14 @@ class Plan:
 # ── fetch and apply ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
+class Probe(NamedTuple):
+    """The cheapest read that tells whether credentials are accepted; a status of ``right`` shows that they are."""
+
+    method: Literal["GET", "HEAD"]
+    path: str
+    right: frozenset[int] = frozenset({200})
+
+
 class Limit(NamedTuple):
     """How often an account may be called: ``calls`` in any ``seconds``, counted over everything of one ``scope``.
 
@@ -232,6 +240,10 @@ class FollowUp(ABC, Generic[AccountT, EventT]):
     @abstractmethod
     def interpret(self, call: Call, answer: Answer, account: AccountT) -> Outcome:
         """Turn a 2xx answer into records and next pages. Raises BrokenAnswer or RefusedAnswer."""
+
+    def probe(self) -> Probe | None:
+        """How to test an account's credentials; None where no cheap read is known."""
+        return None
 
     def login(self, call: Call, account: AccountT) -> Login | None:
         """The session that this call needs; None where the account's keys are enough."""

@@ -75,6 +75,7 @@ events = Table(
     Column("token", BigInteger),
     CheckConstraint(_one_of(EVENT_STATES), name="events_state"),
     CheckConstraint("(body IS NULL) <> (blob IS NULL)", name="events_body_or_blob"),
+    Index("events_of_account", "provider", "account", "id"),
     Index("events_to_plan", "provider", "id", postgresql_where=text(_TO_PLAN)),
     Index("events_to_queue", "queue_at", postgresql_where=text(_TO_PLAN)),
     Index("events_claimed", "claimed_by", postgresql_where=text("claimed_by IS NOT NULL")),

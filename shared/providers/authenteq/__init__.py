@@ -6,7 +6,7 @@ from shared.providers.authenteq import api, events, plan
 from shared.providers.authenteq.auth import AuthenteqInbound
 from shared.providers.authenteq.events import AuthenteqEvent
 from shared.providers.authenteq.settings import AuthenteqAccount
-from shared.providers.interface import Answer, Call, Delivery, FollowUp, Limit, Outcome, Plan, Provider
+from shared.providers.interface import Answer, Call, Delivery, FollowUp, Limit, Outcome, Plan, Probe, Provider
 
 
 class AuthenteqFollowUp(FollowUp[AuthenteqAccount, AuthenteqEvent]):
@@ -38,6 +38,10 @@ class AuthenteqFollowUp(FollowUp[AuthenteqAccount, AuthenteqEvent]):
         """None: Authenteq publishes none."""
         del call, account
         return api.LIMIT
+
+    def probe(self) -> Probe:
+        """The export of a verification that does not exist."""
+        return api.PROBE
 
     def interpret(self, call: Call, answer: Answer, account: AuthenteqAccount) -> Outcome:
         """Whether the exported result is the delivered one."""

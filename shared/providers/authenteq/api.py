@@ -1,11 +1,18 @@
 """Authenteq's export API: where a result is read again, and the client's credentials."""
 
 from base64 import b64encode
+from typing import Final
 from urllib.parse import quote
+from uuid import UUID
 
 from shared.providers.authenteq.settings import AuthenteqAccount
-from shared.providers.interface import Limit
+from shared.providers.interface import Limit, Probe
 
+
+PROBE: Final = Probe(
+    "GET", f"/export/verification-result-as-json?verificationId={UUID(int=0)}", frozenset({200, 400, 404})
+)
+"""No such verification exists: who is told so has been let in."""
 
 LIMIT: Limit | None = None
 """Authenteq publishes no limit (README.md, "Limits"); ``budget`` in the account's settings sets one."""

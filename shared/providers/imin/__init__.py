@@ -6,7 +6,7 @@ from shared.providers.imin import api, events, plan
 from shared.providers.imin.auth import IminInbound
 from shared.providers.imin.events import IminEvent
 from shared.providers.imin.settings import IminAccount
-from shared.providers.interface import Answer, Call, Delivery, FollowUp, Limit, Outcome, Plan, Provider
+from shared.providers.interface import Answer, Call, Delivery, FollowUp, Limit, Outcome, Plan, Probe, Provider
 
 
 class IminFollowUp(FollowUp[IminAccount, IminEvent]):
@@ -39,6 +39,10 @@ class IminFollowUp(FollowUp[IminAccount, IminEvent]):
         """None: imin publishes none."""
         del call, account
         return api.LIMIT
+
+    def probe(self) -> Probe:
+        """The broker's pre-agreed entitlements."""
+        return api.PROBE
 
     def interpret(self, call: Call, answer: Answer, account: IminAccount) -> Outcome:
         """The account's record, its notifications, or the next call below it."""

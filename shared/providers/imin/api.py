@@ -1,12 +1,16 @@
 """imin's API: where customer accounts are, and the key that reads them."""
 
 import re
+from typing import Final
 from urllib.parse import unquote_to_bytes, urlsplit
 
 from shared.errors import Unreadable
 from shared.providers.imin.settings import IminAccount
-from shared.providers.interface import Limit
+from shared.providers.interface import Limit, Probe
 
+
+PROBE: Final = Probe("GET", "/api/v2/entitlements")
+"""The broker's pre-agreed entitlements [IM-web, entitlement]."""
 
 LIMIT: Limit | None = None
 """imin publishes no limit (README.md, "Limits"); ``budget`` in the account's settings sets one."""

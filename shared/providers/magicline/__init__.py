@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from shared.providers.interface import Answer, Call, Delivery, FollowUp, Limit, Outcome, Plan, Provider, Record
+from shared.providers.interface import Answer, Call, Delivery, FollowUp, Limit, Outcome, Plan, Probe, Provider, Record
 from shared.providers.magicline import api, events, plan
 from shared.providers.magicline.auth import MagiclineInbound
 from shared.providers.magicline.events import MagiclineEvent
@@ -39,6 +39,10 @@ class MagiclineFollowUp(FollowUp[MagiclineAccount, MagiclineEvent]):
         """1,000 calls a minute, counted per endpoint."""
         del account
         return api.limit(call)
+
+    def probe(self) -> Probe:
+        """A HEAD, which only checks the key."""
+        return api.PROBE
 
     def interpret(self, call: Call, answer: Answer, account: MagiclineAccount) -> Outcome:
         """Records and the next slice. Raises BrokenAnswer or RefusedAnswer."""

@@ -1,9 +1,14 @@
 """How Magicline's Open API is called: credentials and limits."""
 
-from shared.providers.interface import Call, Limit
+from typing import Final
+
+from shared.providers.interface import Call, Limit, Probe
 from shared.providers.magicline.event_types import READS
 from shared.providers.magicline.settings import MagiclineAccount
 
+
+PROBE: Final = Probe("HEAD", "/v1/studios/information")
+"""HEAD on any endpoint only checks the key: 200 or 401 [api, general information]."""
 
 # "1000 requests/minute", counted per endpoint; once over, every request of the following minute is refused, and no
 # Retry-After is documented (general information of the Open API).

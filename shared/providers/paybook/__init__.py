@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from shared.providers.interface import Answer, Call, Delivery, FollowUp, Limit, Login, Outcome, Plan, Provider
+from shared.providers.interface import Answer, Call, Delivery, FollowUp, Limit, Login, Outcome, Plan, Probe, Provider
 from shared.providers.paybook import api, events, plan
 from shared.providers.paybook.auth import PaybookInbound
 from shared.providers.paybook.events import PaybookEvent
@@ -46,6 +46,10 @@ class PaybookFollowUp(FollowUp[PaybookAccount, PaybookEvent]):
     def session_credentials(self, answer: Answer) -> dict[str, str]:
         """The session's token. Raises BrokenAnswer or RefusedAnswer."""
         return api.session_credentials(answer.body)
+
+    def probe(self) -> Probe:
+        """The list of registered webhooks."""
+        return api.PROBE
 
     def interpret(self, call: Call, answer: Answer, account: PaybookAccount) -> Outcome:
         """The rows as records, and the page behind a full last one. Raises BrokenAnswer or RefusedAnswer."""

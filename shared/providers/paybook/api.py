@@ -11,10 +11,13 @@ from typing import Any, Final, Literal
 import msgspec
 
 from shared.errors import BrokenAnswer, PenstockError, RefusedAnswer, Unreadable
-from shared.providers.interface import Call, Limit, Login
+from shared.providers.interface import Call, Limit, Login, Probe
 from shared.providers.json_text import parse
 from shared.providers.paybook.settings import PaybookAccount
 
+
+PROBE: Final = Probe("GET", "/v1/webhooks")
+"""The seed's own example of a read."""
 
 LIMIT: Final = Limit(scope="account", calls=5, seconds=1.0, penalty_seconds=1.0)
 """5 requests a second "by server"; no Retry-After was ever seen [Paybook/sync-code-samples, postman/sync.json]."""

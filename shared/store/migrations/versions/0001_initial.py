@@ -57,6 +57,7 @@ STATEMENTS = (
     """,
     "CREATE INDEX events_claimed ON events (claimed_by) WHERE claimed_by IS NOT NULL",
     "CREATE INDEX events_for_people ON events (state, id) WHERE state IN ('parked', 'failed', 'quarantined')",
+    "CREATE INDEX events_of_account ON events (provider, account, id)",
     "CREATE INDEX events_to_plan ON events (provider, id) WHERE state = 'received' AND claimed_by IS NULL",
     "CREATE INDEX events_to_queue ON events (queue_at) WHERE state = 'received' AND claimed_by IS NULL",
     """

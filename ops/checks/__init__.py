@@ -1,0 +1,1 @@
+"""What ``penstock check`` tests: the settings, the stores, and each account's credentials at its provider."""

@@ -1,0 +1,146 @@
+"""Checks of the stores: whether each answers, which version it is, and whether it keeps what it is given."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+from uuid_utils.compat import uuid7
+
+from ops.checks.finding import Finding, advice, fix, ok
+from shared.blobs import BlobStore
+from shared.errors import PenstockError, StoreAway
+from shared.sealing import Keys
+from shared.settings import Settings, without_password
+from shared.store.migrating import newest
+from shared.store.postgres import AWAY, connect_once
+from shared.store.reading.connecting import NO_TABLES
+
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+
+_OLDEST_POSTGRES = 14
+_REDIS_SECONDS = 5.0
+_PROBE = b"penstock check"
+
+_APPENDFSYNC = {
+    "always": "a write is on disk when Redis answers: spooled events survive a crash of the machine",
+    "everysec": "a crash of the machine can lose the last second: spooled events are as safe as that",
+    "no": "the system decides when writes reach the disk: a crash of the machine can lose half a minute of them",
+}
+"""What appendfsync means: https://redis.io/docs/latest/operate/oss_and_stack/management/persistence/"""
+
+
+async def check_postgres(settings: Settings) -> list[Finding]:
+    """Whether it answers, its version, and whether the schema is this version's."""
+    if settings.database_url is None:
+        return [fix("Postgres", "no database is known: set PENSTOCK_DATABASE_URL, or start `penstock up` here")]
+    url = settings.database_url.get_secret_value()
+    try:
+        connection = await connect_once(url)
+    except StoreAway as error:
+        return [fix("Postgres", f"{error}; start it, or mend PENSTOCK_DATABASE_URL")]
+    try:
+        version = await connection.fetchval("SHOW server_version")
+        number = int(await connection.fetchval("SHOW server_version_num")) // 10_000
+        try:
+            revision = await connection.fetchval("SELECT version_num FROM alembic_version")
+        except asyncpg.UndefinedTableError:
+            revision = None
+    except AWAY as error:
+        return [fix("Postgres", f"{without_password(url)} broke off: {error}")]
+    finally:
+        await connection.close()
+    server = ok("Postgres", f"version {version} at {without_password(url)}")
+    if number < _OLDEST_POSTGRES:
+        server = fix("Postgres", f"version {version} is too old: Penstock needs {_OLDEST_POSTGRES} or newer")
+    return [server, _schema(revision)]
+
+
+def _schema(revision: str | None) -> Finding:
+    if revision == newest():
+        return ok("schema", f"revision {revision}, the newest")
+    if revision is None:
+        return fix("schema", NO_TABLES)
+    return fix("schema", f"revision {revision}, this version needs {newest()}: run `penstock migrate`")
+
+
+async def check_redis(settings: Settings) -> list[Finding]:
+    """Whether it answers, its version, that it drops no keys, and what its persistence setting means."""
+    if settings.redis_url is None:
+        return [fix("Redis", "no Redis is known: set PENSTOCK_REDIS_URL, or start `penstock up` here")]
+    url = settings.redis_url.get_secret_value()
+    shown = without_password(url)
+    try:
+        client = Redis.from_url(
+            url, socket_connect_timeout=_REDIS_SECONDS, socket_timeout=_REDIS_SECONDS, decode_responses=True
+        )
+    except ValueError as error:
+        return [fix("Redis", f"PENSTOCK_REDIS_URL: {error}")]
+    try:
+        info = await client.info()
+        appendfsync = await _appendfsync(client)
+    except (RedisError, OSError) as error:
+        reason = str(error) or type(error).__name__
+        return [fix("Redis", f"it does not answer at {shown}: {reason}; start it, or mend PENSTOCK_REDIS_URL")]
+    finally:
+        await client.aclose()
+    return [
+        ok("Redis", f"version {info.get('valkey_version') or info.get('redis_version')} at {shown}"),
+        _eviction(info),
+        _persistence(info, appendfsync),
+    ]
+
+
+async def _appendfsync(client: Redis) -> str | None:
+    """The setting; None where CONFIG is not allowed, as managed servers have it."""
+    try:
+        found = await client.config_get("appendfsync")
+    except RedisError:
+        return None
+    return found.get("appendfsync")
+
+
+def _eviction(info: Mapping[str, Any]) -> Finding:
+    policy = info.get("maxmemory_policy")
+    if policy == "noeviction":
+        return ok("Redis memory", "maxmemory-policy noeviction: no key is ever dropped")
+    return fix(
+        "Redis memory",
+        f"maxmemory-policy is {policy}, under which Redis may drop queues and spooled events: set it to noeviction",
+    )
+
+
+def _persistence(info: Mapping[str, Any], appendfsync: str | None) -> Finding:
+    item = "Redis persistence"
+    if not int(info.get("aof_enabled", 0)):
+        return advice(
+            item,
+            "appendonly no: nothing is kept over a crash, so no event is spooled while Postgres is away (503 instead);"
+            " set appendonly yes",
+        )
+    if appendfsync is None:
+        return ok(item, "appendonly yes; this server does not say how often it writes to disk (appendfsync)")
+    level = ok if appendfsync == "always" else advice
+    return level(item, f"appendonly yes, appendfsync {appendfsync}: {_APPENDFSYNC.get(appendfsync, 'unknown')}")
+
+
+async def check_blobs(settings: Settings) -> list[Finding]:
+    """Whether an object can be written, read back and deleted."""
+    event_id: UUID = uuid7()
+    key = f"check/{event_id}"
+    try:
+        blobs = BlobStore.open(settings.blobs, Keys.parse(settings.encryption_keys))
+        await blobs.put(key, _PROBE, event_id)
+        try:
+            intact = await blobs.read(key, event_id) == _PROBE
+        finally:
+            await blobs.delete(key)
+    except PenstockError as error:
+        return [fix("blob store", f"{error}")]
+    if not intact:
+        return [fix("blob store", f"{settings.blobs} gives back other bytes than it was given")]
+    return [ok("blob store", f"written, read and deleted at {settings.blobs}")]

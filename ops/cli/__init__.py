@@ -1,0 +1,120 @@
+"""``penstock``: everything that operators type. One module a command; each is imported when it is called."""
+
+import os
+import sys
+import traceback
+from importlib import import_module
+from importlib.metadata import version
+from typing import Annotated, Any, NamedTuple, NoReturn
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from ops.cli.examples import examples
+from shared.errors import PenstockError
+
+
+class _Entry(NamedTuple):
+    module: str
+    panel: str
+    help: str
+
+
+_RUN = "Run"
+_LOOK = "Look"
+_ACT = "Act"
+_TRY = "Try out"
+
+COMMANDS = {
+    "up": _Entry("up", _RUN, "Run everything on this machine under one supervisor."),
+    "ingress": _Entry("ingress", _RUN, "Receive webhooks."),
+    "worker": _Entry("worker", _RUN, "Follow up the events of the named providers."),
+    "relay": _Entry("relay", _RUN, "Queue again whatever is due."),
+    "console": _Entry("console", _RUN, "Serve the console, for a browser."),
+    "flower": _Entry("flower", _RUN, "Serve flower: queues and tasks, for a browser."),
+    "migrate": _Entry("migrate", _RUN, "Bring the database to the schema of this version."),
+    "status": _Entry("status", _LOOK, "Show the processes of the running installation."),
+    "check": _Entry("check", _LOOK, "Test every setting, store and credential."),
+    "stats": _Entry("stats", _LOOK, "Count events and calls per provider."),
+    "events": _Entry("events", _LOOK, "List, show and replay events."),
+    "records": _Entry("records", _LOOK, "List the newest known state of things."),
+    "changes": _Entry("changes", _LOOK, "Read the change feed."),
+    "accounts": _Entry("accounts", _LOOK, "List accounts and their budgets."),
+    "paybook": _Entry("paybook", _ACT, "List, create and delete webhooks at Paybook."),
+    "keys": _Entry("keys", _ACT, "Make encryption keys."),
+    "lab": _Entry("lab", _TRY, "Run the provider lab and send sample deliveries."),
+}
+"""name -> the module of this package that holds the command, and its line in the help.
+
+Such a module has ``app = typer.Typer(add_completion=False)`` with one command, or with a callback and several.
+"""
+
+
+class _OnDemand(TyperGroup):
+    """Shows names and summaries from the table, and imports a command's module when that command is called.
+
+    What Click calls lazily loaded subcommands (https://click.palletsprojects.com/en/stable/complex/). The stand-ins are
+    enough for help and for suggestions after a typing error; calls and shell completion both go through
+    ``resolve_command``.
+    """
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        for name, entry in COMMANDS.items():
+            self.add_command(TyperCommand(name=name, help=entry.help, rich_help_panel=entry.panel))
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[Any, Any, list[str]]:
+        name, stand_in, rest = super().resolve_command(ctx, args)
+        if name is None or stand_in is None:
+            return name, stand_in, rest
+        command = typer.main.get_command(import_module(f"{__name__}.{COMMANDS[name].module}").app)
+        return name, command, rest
+
+
+app = typer.Typer(
+    name="penstock",
+    cls=_OnDemand,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=examples("penstock up --demo", "penstock stats", "penstock events list --state failed"),
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"penstock {version('penstock')}")
+        raise typer.Exit
+
+
+@app.callback()
+def penstock(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Takes webhooks in, acknowledges each within milliseconds, and follows each one up.
+
+    Settings come from PENSTOCK_... variables and penstock.toml; in the folder of a running `penstock up`, or with its
+    PENSTOCK_DATA_DIR, every command finds the stores by itself.
+    """
+
+
+def main() -> None:
+    """The program. An error is one sentence on standard error: exit status 1, or 2 for bad usage."""
+    try:
+        app(prog_name="penstock")
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except PenstockError as error:
+        _end_with(str(error))
+    except Exception as error:  # noqa: BLE001 - the last resort: an operator gets a sentence, never a traceback
+        what = " ".join(f"{type(error).__name__}: {error}".splitlines()[:1])
+        _end_with(f"something unexpected went wrong ({what}); PENSTOCK_DEBUG=1 shows where")
+
+
+def _end_with(sentence: str) -> NoReturn:
+    if os.environ.get("PENSTOCK_DEBUG"):
+        traceback.print_exc()
+    sys.stderr.write(f"penstock: {sentence}\n")
+    sys.exit(1)

@@ -1,0 +1,153 @@
+"""``penstock paybook webhooks``: the registrations at Paybook."""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import httpx
+import typer
+
+from ops.cli import choices
+from ops.cli.examples import examples
+from ops.cli.output import Column, note, print_json, print_table
+from ops.installation import running
+from shared.configuration import read_configuration
+from shared.errors import AnswerError, PenstockError, SettingsError
+from shared.providers.paybook.api import (
+    REGISTERED_EVENTS,
+    ApiRequest,
+    Registration,
+    create_webhook,
+    delete_webhook,
+    list_webhooks,
+    open_envelope,
+    registrations,
+)
+from shared.providers.paybook.settings import PaybookAccount
+from shared.settings import Settings
+
+
+app = typer.Typer(add_completion=False, no_args_is_help=True)
+webhooks = typer.Typer(add_completion=False, no_args_is_help=True)
+app.add_typer(webhooks, name="webhooks", help="The webhooks that are registered for an account's API key.")
+
+_SECONDS = 30.0
+
+_COLUMNS = (
+    Column("account", lambda row: row["account"]),
+    Column("id", lambda row: row["id_webhook"]),
+    Column("url", lambda row: row["url"]),
+    Column("events", lambda row: row["events"]),
+    Column("delay", lambda row: row["delay"]),
+    Column("failed", lambda row: row["ct_failed"], figure=True),
+    Column("disabled", lambda row: "yes" if row["is_disabled"] else "no"),
+    Column("created", lambda row: row["dt_created"]),
+)
+
+AccountName = Annotated[str, typer.Option("--account", help="The account of penstock.toml whose API key is used.")]
+
+
+@app.callback()
+def paybook() -> None:
+    """What is set up at Paybook itself."""
+
+
+@webhooks.command("list", epilog=examples("penstock paybook webhooks list", "penstock paybook webhooks list --json"))
+def list_(
+    account: Annotated[str | None, typer.Option(help="Only of this account.")] = None, as_json: choices.Json = False
+) -> None:
+    """List the registrations, with how often each has failed and whether it is disabled."""
+    accounts = _accounts() if account is None else [_account(account)]
+    rows = [row for each in accounts for row in _rows(each, _registered(each, list_webhooks(each)))]
+    if as_json:
+        print_json(rows)
+    elif rows:
+        print_table(rows, _COLUMNS)
+    else:
+        note("No webhook is registered.")
+
+
+@webhooks.command(
+    epilog=examples(
+        "penstock paybook webhooks create --account main --url https://hooks.example.com/webhooks/paybook/TOKEN"
+    )
+)
+def create(
+    account: AccountName,
+    url: Annotated[str, typer.Option(help="Where deliveries go: ingress, with one of the account's webhook_tokens.")],
+    event: Annotated[list[str] | None, typer.Option(help="An event to be told of; may be given several times.")] = None,
+    delay: Annotated[int, typer.Option(min=0, help="Seconds between an event and its delivery.")] = 0,
+    as_json: choices.Json = False,
+) -> None:
+    """Register a webhook, with the account's webhook_header if it has one. Without --event: the usual three."""
+    owner = _account(account)
+    found = _registered(owner, create_webhook(owner, url, event or REGISTERED_EVENTS, delay))
+    if as_json:
+        print_json(_rows(owner, found))
+    else:
+        print_table(_rows(owner, found), _COLUMNS)
+
+
+@webhooks.command(epilog=examples("penstock paybook webhooks delete 5d9bab5b8c91e73b2e4c75d3 --account main"))
+def delete(
+    id_webhook: Annotated[str, typer.Argument(metavar="ID", help="The registration; `list` shows it.")],
+    account: AccountName,
+) -> None:
+    """Remove a registration: Paybook delivers nothing to its URL any more."""
+    owner = _account(account)
+    try:
+        open_envelope(_send(owner, delete_webhook(owner, id_webhook)))
+    except AnswerError as error:
+        raise _refused(owner, error) from None
+    note(f"The webhook {id_webhook} is deleted.")
+
+
+def _accounts() -> Sequence[PaybookAccount]:
+    settings = Settings.read()
+    if (installation := running(settings.data)) and "config" not in settings.model_fields_set:
+        settings = settings.model_copy(update={"config": installation.config})
+    found = read_configuration(settings.config).accounts.get("paybook", {}).values()
+    accounts = [account for account in found if isinstance(account, PaybookAccount)]
+    if not accounts:
+        raise SettingsError(f"no Paybook account is configured in {settings.config}")
+    return accounts
+
+
+def _account(name: str) -> PaybookAccount:
+    accounts = {account.name: account for account in _accounts()}
+    if name not in accounts:
+        raise SettingsError(f"there is no Paybook account {name}; configured are {', '.join(accounts)}")
+    return accounts[name]
+
+
+def _registered(account: PaybookAccount, request: ApiRequest) -> Sequence[Registration]:
+    try:
+        return registrations(_send(account, request))
+    except AnswerError as error:
+        raise _refused(account, error) from None
+
+
+def _rows(account: PaybookAccount, found: Sequence[Registration]) -> list[dict[str, object]]:
+    return [
+        {"account": account.name, **{name: getattr(each, name) for name in Registration.__struct_fields__}}
+        for each in found
+    ]
+
+
+def _send(account: PaybookAccount, request: ApiRequest) -> bytes:
+    """The answer's body: its envelope says whether it went well. Raises PenstockError."""
+    try:
+        with httpx.Client(timeout=_SECONDS, follow_redirects=False, trust_env=False) as client:
+            answer = client.request(
+                request.method,
+                account.base_url + request.path,
+                headers=dict(request.headers),
+                content=request.body or None,
+            )
+    except httpx.HTTPError as error:
+        reason = str(error) or type(error).__name__
+        raise PenstockError(f"Paybook does not answer at {account.base_url}: {reason}") from None
+    return answer.content
+
+
+def _refused(account: PaybookAccount, error: AnswerError) -> PenstockError:
+    return PenstockError(f"Paybook refused it for account {account.name}: {error}")

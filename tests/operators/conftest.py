@@ -1,0 +1,151 @@
+"""Real servers and a command line as an operator has it: a process, its output, its exit status."""
+
+import asyncio
+import os
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import asyncpg
+import msgspec
+import pytest
+
+from ops.embedded.postgres import Postgres
+from ops.embedded.redis import Redis
+from shared.sealing import generate_key
+from shared.store.migrating import upgrade
+
+
+class Result(NamedTuple):
+    """What a command did."""
+
+    status: int
+    output: bytes
+    errors: str
+
+    @property
+    def lines(self) -> list[Any]:
+        """Standard output, each line read as JSON."""
+        return [msgspec.json.decode(line) for line in self.output.splitlines()]
+
+
+class Store(NamedTuple):
+    """A migrated database of one test's own."""
+
+    url: str
+
+    def run(self, *statements: str | tuple[Any, ...]) -> None:
+        """Execute statements, each its text or a tuple of text and arguments, in one transaction."""
+
+        async def execute() -> None:
+            connection = await asyncpg.connect(self.url)
+            try:
+                async with connection.transaction():
+                    for statement in statements:
+                        text, *arguments = (statement,) if isinstance(statement, str) else statement
+                        await connection.execute(text, *arguments)
+            finally:
+                await connection.close()
+
+        asyncio.run(execute())
+
+    def rows(self, statement: str, *arguments: Any) -> list[asyncpg.Record]:
+        """What a query gives."""
+
+        async def fetch() -> list[asyncpg.Record]:
+            connection = await asyncpg.connect(self.url)
+            try:
+                return await connection.fetch(statement, *arguments)
+            finally:
+                await connection.close()
+
+        return asyncio.run(fetch())
+
+
+Penstock = Callable[..., Result]
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+    """A Postgres of this test run's own; the data folder must be open to the user that the server runs as."""
+    folder = tmp_path_factory.mktemp("postgres")
+    for place in (folder, *folder.parents[:2]):
+        place.chmod(0o755)
+    with Postgres(folder) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
+    """A Redis of this test run's own."""
+    with Redis(tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def template(postgres: Postgres) -> str:
+    """The name of a migrated database that tests copy: quicker than migrating each."""
+    _create(postgres, "penstock_template")
+    upgrade(_url(postgres, "penstock_template"))
+    return "penstock_template"
+
+
+@pytest.fixture
+def store(postgres: Postgres, template: str) -> Store:
+    """A fresh migrated database."""
+    name = f"test_{uuid.uuid4().hex}"
+    _create(postgres, name, template)
+    return Store(_url(postgres, name))
+
+
+@pytest.fixture
+def penstock(store: Store, redis: Redis, tmp_path: Path) -> Penstock:
+    """Runs ``penstock`` with this test's stores and an empty folder; keyword arguments are environment variables."""
+    environment = {
+        "PENSTOCK_DATABASE_URL": store.url,
+        "PENSTOCK_REDIS_URL": redis.url,
+        "PENSTOCK_DATA_DIR": str(tmp_path / "data"),
+        "PENSTOCK_CONFIG": str(tmp_path / "penstock.toml"),
+        "PENSTOCK_ENCRYPTION_KEYS": generate_key(),
+    }
+
+    def run(*arguments: object, program: Sequence[str] = ("-m", "ops"), **variables: str | None) -> Result:
+        """Run it to its end; ``program`` is what Python runs, and a variable that is None is not set."""
+        done = subprocess.run(
+            [sys.executable, *program, *map(str, arguments)],
+            capture_output=True,
+            check=False,
+            env=clean_environment({**environment, **variables}),
+            cwd=tmp_path,
+            timeout=120,
+        )
+        return Result(done.returncode, done.stdout, done.stderr.decode())
+
+    return run
+
+
+def clean_environment(variables: Mapping[str, str | None]) -> dict[str, str]:
+    """The machine's environment without its own settings of Penstock, and with the project importable anywhere."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PENSTOCK_")}
+    project = str(Path(__file__).parents[2])
+    set_here = {name: value for name, value in variables.items() if value is not None}
+    return {**kept, "PYTHONPATH": project, "PYTHONWARNINGS": "error", **set_here}
+
+
+def _url(server: Postgres, database: str) -> str:
+    return f"{server.url.rpartition('/')[0]}/{database}"
+
+
+def _create(server: Postgres, name: str, template: str = "template0") -> None:
+    asyncio.run(_execute(server.url, f"CREATE DATABASE {name} TEMPLATE {template}"))
+
+
+async def _execute(url: str, statement: str) -> None:
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()

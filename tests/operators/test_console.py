@@ -1,0 +1,220 @@
+"""The console: real pages from a real process, read by an HTTP client."""
+
+import contextlib
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from operators.conftest import Store, clean_environment
+from operators.rows import NOW, event, fetch, link, new_id, step
+from ops.console.wording import age, count, size
+from ops.embedded.postgres import Postgres
+from shared.store.migrating import upgrade
+
+
+NOTHING = "\N{EN DASH}"
+
+
+@contextlib.contextmanager
+def running_console(folder: Path, database_url: str, redis_url: str, **variables: str) -> Iterator[httpx.Client]:
+    """A console process on a free port, and a client of it."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    environment = {
+        "PENSTOCK_DATABASE_URL": database_url,
+        "PENSTOCK_REDIS_URL": redis_url,
+        "PENSTOCK_CONSOLE_PORT": str(port),
+        **variables,
+    }
+    command = [sys.executable, "-m", "ops", "console"]
+    with (
+        subprocess.Popen(command, env=clean_environment(environment), cwd=folder) as process,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=20) as client,
+    ):
+        try:
+            _wait_until_it_listens(client)
+            yield client
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(15)
+
+
+def _wait_until_it_listens(client: httpx.Client) -> None:
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            client.get("/static/icon.svg")
+        except httpx.TransportError:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        else:
+            return
+
+
+@pytest.fixture
+def console(store: Any, redis: Any, tmp_path: Path) -> Iterator[httpx.Client]:
+    """A console without a password, on this test's database."""
+    with running_console(tmp_path, store.url, redis.url) as client:
+        yield client
+
+
+def test_the_overview_counts_and_its_script_gets_the_same_counts(store: Any, console: httpx.Client) -> None:
+    """Each figure is on the page without the script, and in the script's answer."""
+    store.run(*(event(provider="magicline", state="parked") for _ in range(1234)))
+    page = console.get("/").text
+    assert 'href="/events?provider=magicline&amp;state=parked" data-state="parked">1,234</a>' in page
+    assert '<noscript><meta http-equiv="refresh"' in page
+    rows = {row["provider"]: row for row in console.get("/api/stats").json()}
+    assert 1234 == rows["magicline"]["events"]["parked"]
+    assert {"imin", "magicline", "paybook", "authenteq"} == set(rows)
+
+
+def test_events_are_paged_by_key_and_filtered(store: Any, console: httpx.Client) -> None:
+    """Following "Older" shows each event that the filter lets through once, newest first, and then ends."""
+    wanted = [new_id() for _ in range(120)]
+    store.run(*(event(event_id, state="failed") for event_id in wanted), *(event(state="done") for _ in range(5)))
+    seen: list[str] = []
+    address: str | None = "/events?state=failed&provider=imin"
+    while address:
+        page = console.get(address).text
+        seen += re.findall(r'href="/events/([0-9a-f-]{36})"', page)
+        older = re.search(r'rel="next" href="([^"]+)"', page)
+        address = older[1].replace("&amp;", "&") if older else None
+    assert [str(event_id) for event_id in reversed(wanted)] == seen
+    assert "There is no such event." in console.get("/events?state=parked").text
+
+
+def test_an_event_shows_its_timeline_calls_and_headers_and_nothing_of_it_runs(
+    store: Any, console: httpx.Client
+) -> None:
+    """What came from outside is text on the page, never markup."""
+    event_id, nasty = new_id(), "<script>alert(1)</script>"
+    store.run(
+        event(event_id, event_types=[nasty], headers=[("x-one", nasty), ("x-one", "again")], account=nasty),
+        fetch("a", path=f"/v1/{nasty}", error_reason="poison", error_detail=nasty, state="failed"),
+        link(event_id, 1),
+        step(event_id, "planned", nasty),
+    )
+    page = console.get(f"/events/{event_id}").text
+    assert nasty not in page
+    assert 6 <= page.count("&lt;script&gt;alert(1)&lt;/script&gt;")
+    assert ["x-one", "x-one"] == re.findall(r'<th scope="row">([^<]+)</th>', page)
+    assert nasty not in console.get("/events").text
+
+
+@pytest.mark.parametrize(
+    ("address", "status"),
+    [
+        ("/nowhere", 404),
+        ("/events/nonsense", 404),
+        (f"/events/{new_id()}", 404),
+        ("/events?before=nonsense", 400),
+        ("/static/../app.py", 404),
+    ],
+)
+def test_what_is_not_there_is_a_page_that_says_so(console: httpx.Client, address: str, status: int) -> None:
+    """With a way back."""
+    answer = console.get(address)
+    assert status == answer.status_code
+    assert '<a href="/">' in answer.text
+
+
+def test_pages_load_and_run_nothing_from_elsewhere(console: httpx.Client) -> None:
+    """The browser is told so; no page names another host; nothing is kept in a cache."""
+    answer = console.get("/")
+    assert answer.headers["content-security-policy"].startswith("default-src 'none'; style-src 'self'")
+    assert "no-store" == answer.headers["cache-control"]
+    for name in ("/", "/events", "/static/console.css", "/static/console.js"):
+        assert [] == re.findall(r"(?:https?:)?//[a-z0-9-]+\.[a-z]+", console.get(name).text)
+
+
+def test_the_console_changes_nothing(console: httpx.Client) -> None:
+    """It takes no method but GET and HEAD."""
+    for method in ("POST", "PUT", "DELETE", "PATCH"):
+        assert 405 == console.request(method, "/events").status_code
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Host": "penstock.attacker.example"},
+        {"X-Forwarded-For": "203.0.113.9"},
+        {"Forwarded": "for=203.0.113.9"},
+        {"Host": ""},
+    ],
+)
+def test_without_a_password_only_this_machine_is_served(console: httpx.Client, headers: dict[str, str]) -> None:
+    """A name that was pointed at this machine, or a proxy's request, gets a sentence and no data."""
+    for address in ("/", "/api/stats", "/events"):
+        answer = console.get(address, headers=headers)
+        assert 403 == answer.status_code
+        assert "PENSTOCK_CONSOLE_PASSWORD" in answer.text
+
+
+def test_with_a_password_it_is_asked_for_everywhere(store: Any, redis: Any, tmp_path: Path) -> None:
+    """User penstock and the password; anything else is 401, from this machine too."""
+    with running_console(tmp_path, store.url, redis.url, PENSTOCK_CONSOLE_PASSWORD="correct horse ß ä") as client:
+        for address in ("/", "/events", "/api/stats", "/static/console.css"):
+            for wrong in (None, ("penstock", "wrong"), ("penstock", ""), ("someone", "correct horse ß ä")):
+                answer = client.get(address, auth=wrong)
+                assert (401, 'Basic realm="Penstock", charset="UTF-8"') == (
+                    answer.status_code,
+                    answer.headers["www-authenticate"],
+                )
+            for scheme in ("Basic ???", "Bearer abc", "Basic", "basic"):
+                assert 401 == client.get(address, headers={"Authorization": scheme}).status_code
+            right = ("penstock", "correct horse ß ä".encode())
+            assert 200 == client.get(address, auth=right, headers={"Host": "console.example.com"}).status_code
+
+
+def test_while_postgres_is_away_a_page_says_so_and_comes_back_by_itself(tmp_path: Path, redis: Any) -> None:
+    """503 with the URL that was tried, without its password; the page refreshes itself and works again later."""
+    for place in (tmp_path, *tmp_path.parents[:2]):
+        place.chmod(0o755)
+    with Postgres(tmp_path / "own") as server:
+        upgrade(server.url)
+        with running_console(tmp_path, server.url, redis.url) as client:
+            assert 200 == client.get("/").status_code
+            server.stop()
+            for address in ("/", "/events", f"/events/{new_id()}"):
+                answer = client.get(address)
+                assert (503, "5") == (answer.status_code, answer.headers["retry-after"])
+                assert "Postgres does not answer at postgresql://penstock@127.0.0.1:" in answer.text
+                assert '<meta http-equiv="refresh" content="5">' in answer.text
+            answer = client.get("/api/stats")
+            assert (503, "unavailable") == (answer.status_code, answer.json()["error"])
+            server.start()
+            Store(server.url).run(event(received_at=NOW))
+            assert 200 == client.get("/").status_code
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (None, NOTHING),
+        (0, "0 s"),
+        (59.9, "59 s"),
+        (60, "1 min 0 s"),
+        (3_725, "1 h 2 min"),
+        (200_000, "2 d 7 h"),
+        (-5, "0 s"),
+    ],
+)
+def test_ages_read_in_their_two_largest_units(seconds: float | None, text: str) -> None:
+    """A dash where there is none."""
+    assert text == age(seconds)
+
+
+def test_figures_and_sizes_read_well() -> None:
+    """Thousands apart; sizes in the unit that fits."""
+    assert ("1,234,567", NOTHING) == (count(1_234_567), count(None))
+    assert ("1,023 bytes", "1.5 KiB", "64.0 MiB") == (size(1023), size(1536), size(64 * 1024**2))
