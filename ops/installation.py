@@ -72,12 +72,17 @@ def find(settings: Settings, *, redis: bool = False) -> Settings:
 
     Raises SettingsError when there is no database to be found, or with ``redis`` no Redis.
     """
-    if found := running(settings.data):
-        settings = settings.model_copy(update=_missing(settings, found))
+    settings = completed(settings)
     for name, wanted in (("database", True), ("redis", redis)):
         if wanted and getattr(settings, f"{name}_url") is None:
             raise SettingsError(f"no {name}: start `penstock up` here, or set PENSTOCK_{name.upper()}_URL")
     return settings
+
+
+def completed(settings: Settings) -> Settings:
+    """The settings with what is unset filled in from the running installation, if one runs. Raises SettingsError."""
+    found = running(settings.data)
+    return settings.model_copy(update=_missing(settings, found)) if found else settings
 
 
 def environment(settings: Settings) -> dict[str, str]:

@@ -9,6 +9,7 @@ import typer
 from httpx_aiohttp import HttpxAiohttpClient
 
 from ops.cli.examples import examples
+from ops.installation import completed, running
 from ops.lab.deliveries import Delivery
 from ops.lab.samples import Samples, chosen_account, find_lab
 from ops.lab.sender import TIMEOUT_SECONDS, Attempt, content_with, post
@@ -87,7 +88,7 @@ def send(
     lab: Annotated[str, typer.Option(help="The control URL of a running lab. Default: the one started here.")] = "",
 ) -> None:
     """Send sample deliveries, signed with an account of penstock.toml; a line for each, and a summary."""
-    settings = Settings.read()
+    settings = completed(Settings.read())
     chosen = chosen_account(read_configuration(settings.config), provider, account, settings.config)
     # Another seed each time: ids that were sent before would be duplicates to the receiver.
     samples = Samples(chosen, find_lab(lab, _state(settings)), seed=time.time_ns())
@@ -132,7 +133,8 @@ def _line(delivery: Delivery, attempt: Attempt) -> str:
 
 
 def _own_ingress(settings: Settings) -> str:
-    return f"http://127.0.0.1:{settings.ingress_port}"
+    installation = running(settings.data)
+    return installation.ingress_url if installation else f"http://127.0.0.1:{settings.ingress_port}"
 
 
 def _state(settings: Settings) -> Path:

@@ -9,7 +9,7 @@ import typer
 from ops.cli import choices
 from ops.cli.examples import examples
 from ops.cli.output import Column, note, print_json, print_table
-from ops.installation import running
+from ops.installation import completed
 from shared.configuration import read_configuration
 from shared.errors import AnswerError, PenstockError, SettingsError
 from shared.providers.paybook.api import (
@@ -102,9 +102,7 @@ def delete(
 
 
 def _accounts() -> Sequence[PaybookAccount]:
-    settings = Settings.read()
-    if (installation := running(settings.data)) and "config" not in settings.model_fields_set:
-        settings = settings.model_copy(update={"config": installation.config})
+    settings = completed(Settings.read())
     found = read_configuration(settings.config).accounts.get("paybook", {}).values()
     accounts = [account for account in found if isinstance(account, PaybookAccount)]
     if not accounts:

@@ -1,7 +1,5 @@
 """Acme, put together (see README.md): a provider that does not exist, for the test that adds a fifth one."""
 
-# ruff: noqa: I001 - "acme" is known to be ours only where the test has put it
-
 from collections.abc import Sequence
 
 from shared.providers.acme import api, events, plan

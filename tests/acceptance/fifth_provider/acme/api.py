@@ -1,7 +1,5 @@
 """How Acme's API is called: credentials and limit."""
 
-# ruff: noqa: I001 - "acme" is known to be ours only where the test has put it
-
 from shared.providers.acme.settings import AcmeAccount
 from shared.providers.interface import Limit
 

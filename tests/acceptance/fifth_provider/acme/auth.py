@@ -1,7 +1,5 @@
 """Which shop a delivery is from."""
 
-# ruff: noqa: I001 - "acme" is known to be ours only where the test has put it
-
 from collections.abc import Sequence
 
 from shared.providers.acme.settings import AcmeAccount

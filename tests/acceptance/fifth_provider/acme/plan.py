@@ -1,7 +1,5 @@
 """From a delivery to the call it asks for, and from the answer to the gadget's record."""
 
-# ruff: noqa: I001 - "acme" is known to be ours only where the test has put it
-
 import msgspec
 
 from shared.errors import BrokenAnswer, Unreadable
