@@ -12,9 +12,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ingress.body import BodyReader
-from ingress.group_commit import GroupCommit
 from ingress.health import HEALTH_PATHS, Health
 from ingress.incoming import IncomingArea
+from ingress.keeping import Keeping
+from ingress.learning import tell
 from ingress.pointers import Pointers, Publisher
 from ingress.receive import Reception
 from ingress.refusals import REFUSALS, WrongMethod
@@ -52,26 +53,26 @@ def compose(
         pointers.announce((event.provider, event.id) for event in events)
         metrics.committed(len(events))
 
-    commit = GroupCommit(database_url, on_kept=on_kept)
-    reception = Reception(
-        routes=Routes(providers, watch), bodies=BodyReader(keys, area), blobs=blobs, keeper=commit, metrics=metrics
-    )
+    keeping = Keeping(database_url, redis_url, on_kept=on_kept)
+    routes = Routes(providers, watch)
+    reception = Reception(routes=routes, bodies=BodyReader(keys, area), blobs=blobs, keeper=keeping, metrics=metrics)
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
-        watching = asyncio.create_task(watch.run())
+        beside = [asyncio.create_task(watch.run()), asyncio.create_task(tell(routes))]
         pointers.start()
-        commit.start()
+        keeping.start()
         try:
             yield
         finally:
-            watching.cancel()
-            await commit.stop()
+            for task in beside:
+                task.cancel()
+            await keeping.stop()
             await asyncio.to_thread(pointers.stop)
             area.close()
 
     rest = Starlette(
-        routes=Health(database_url, redis_url).routes(),
+        routes=Health(database_url, keeping).routes(),
         lifespan=lifespan,
         exception_handlers={405: _wrong_method},
     )

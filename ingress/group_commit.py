@@ -4,17 +4,16 @@ An idle ingress commits a delivery at once; a busy one commits hundreds together
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Sequence
-from itertools import islice
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 import asyncpg
 import structlog
 
+from ingress.waiting import Waiting, WaitingRoom
 from shared.errors import PenstockError, StoreAway
 from shared.store.inbox import NewEvent, insert
-from shared.store.postgres import connect_once
+from shared.store.postgres import ABOUT_DATA, connect_once
 
 
 if TYPE_CHECKING:
@@ -25,21 +24,12 @@ BATCH_EVENTS: Final = 500
 COMMIT_SECONDS: Final = 2.0
 """How long a request waits for its commit; what is left of the 4 s belongs to whatever keeps the event instead."""
 
-# What Postgres says about a row, as against what it says about itself.
-_ABOUT_DATA = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, ValueError)
-
-
 _CUT = (OSError, asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError)
 """How a connection ends that was good before: the server was restarted, or somebody ended it."""
 
 
 class RowRefused(PenstockError):
     """Postgres does not take this very event: a fault of ours."""
-
-
-class _Waiting(NamedTuple):
-    event: NewEvent
-    kept: "asyncio.Future[None]"
 
 
 class GroupCommit:
@@ -55,8 +45,7 @@ class GroupCommit:
         self._url = database_url
         self._on_kept = on_kept
         self._seconds = seconds
-        self._waiting: deque[_Waiting] = deque()
-        self._arrived = asyncio.Event()
+        self._room = WaitingRoom("Postgres", seconds=seconds, batch_events=BATCH_EVENTS)
         self._committers: list[asyncio.Task[None]] = []
         self._log = structlog.get_logger("penstock.ingress")
 
@@ -69,63 +58,49 @@ class GroupCommit:
         for task in self._committers:
             task.cancel()
         await asyncio.gather(*self._committers, return_exceptions=True)
-        for waiting in self._waiting:
-            _settle(waiting, StoreAway("ingress is shutting down"))
+        self._room.send_away("ingress is shutting down")
 
     async def keep(self, event: NewEvent) -> None:
         """Return once the event is committed. Raises StoreAway (it may still have been), RowRefused."""
-        loop = asyncio.get_running_loop()
-        waiting = _Waiting(event, loop.create_future())
-        self._waiting.append(waiting)
-        self._arrived.set()
-        timer = loop.call_later(self._seconds, _settle, waiting, StoreAway("Postgres did not commit in time"))
-        try:
-            await waiting.kept
-        finally:
-            timer.cancel()
+        await self._room.wait(event)
+
+    def send_away(self, reason: str) -> None:
+        """Let nobody wait any longer: each gets StoreAway at once."""
+        self._room.send_away(reason)
 
     async def _commit_on(self) -> None:
         line = _Line(self._url)
         try:
             while True:
-                await self._arrived.wait()
-                if batch := self._take():
+                await self._room.arrival()
+                if batch := self._room.take():
                     await self._commit(line, batch)
         finally:
             line.drop()
 
-    def _take(self) -> list[_Waiting]:
-        count = min(BATCH_EVENTS, len(self._waiting))
-        batch = [waiting for waiting in islice(self._waiting, count) if not waiting.kept.done()]
-        for _ in range(count):
-            self._waiting.popleft()
-        if not self._waiting:
-            self._arrived.clear()
-        return batch
-
-    async def _commit(self, line: "_Line", batch: list[_Waiting]) -> None:
+    async def _commit(self, line: "_Line", batch: list[Waiting]) -> None:
         events = [waiting.event for waiting in batch]
         try:
             # Nobody in the batch needs an answer after this; those who came earlier have their own timer.
             async with asyncio.timeout(self._seconds):
                 await line.insert(events)
-        except _ABOUT_DATA as error:
+        except ABOUT_DATA as error:
             if len(batch) > 1:
                 # One row must not take its neighbours down: each is tried alone.
                 for waiting in batch:
                     await self._commit(line, [waiting])
                 return
             self._log.exception("Postgres refuses an event", event_id=str(events[0].id))
-            _settle(batch[0], RowRefused(f"Postgres refuses the row: {type(error).__name__}"))
+            batch[0].settle(RowRefused(f"Postgres refuses the row: {type(error).__name__}"))
         except Exception as error:  # noqa: BLE001 - whoever waits is told, and the committer goes on
             reason = f"{type(error).__name__}: {error}"
             self._log.error("Postgres did not take a batch", events=len(batch), reason=reason)
             away = StoreAway(f"Postgres did not take the batch: {reason}")
             for waiting in batch:
-                _settle(waiting, away)
+                waiting.settle(away)
         else:
             for waiting in batch:
-                _settle(waiting)
+                waiting.settle()
             self._tell(events)
 
     def _tell(self, events: list[NewEvent]) -> None:
@@ -163,18 +138,9 @@ class _Line:
             self._connection = await connect_once(self._url)
         try:
             await insert(self._connection, events)
-        except _ABOUT_DATA:
+        except ABOUT_DATA:
             raise
         except BaseException:
             # Cancelled at its deadline, cut, refused: nothing is known of its state any more.
             self.drop()
             raise
-
-
-def _settle(waiting: _Waiting, error: Exception | None = None) -> None:
-    if waiting.kept.done():
-        return
-    if error:
-        waiting.kept.set_exception(error)
-    else:
-        waiting.kept.set_result(None)

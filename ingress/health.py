@@ -1,22 +1,21 @@
-"""``/health/live`` and ``/health/ready``. Readiness tries both stores; it says which is away, never where it is."""
+"""``/health/live`` and ``/health/ready``. Ready is who can acknowledge; it says which store is away, not where."""
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
-from redis.asyncio import Redis
-from redis.exceptions import RedisError
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from shared.errors import StoreAway
+from shared.spool import SpoolRefused
 from shared.store.postgres import AWAY, connect_once
 
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Mapping
 
 
 HEALTH_PATHS: Final = frozenset({"/health/live", "/health/ready"})
@@ -25,17 +24,26 @@ KEEP_SECONDS: Final = 1.0
 """How long an answer is good for: the route is public, and must not be a way to open connections without end."""
 
 
+class Stores(Protocol):
+    """What ``ingress.keeping.Keeping`` knows of the stores."""
+
+    def away(self) -> set[str]:
+        """The stores that are known not to do their work."""
+
+    async def check_spool(self) -> None:
+        """Return if events can be spooled now. Raises SpoolRefused, StoreAway."""
+
+
 class Health:
     """Answers the two health routes."""
 
-    def __init__(self, database_url: str, redis_url: str) -> None:
-        self._checks: Mapping[str, Callable[[], Awaitable[None]]] = {
-            "postgres": lambda: _try_postgres(database_url),
-            "redis": lambda: _try_redis(redis_url),
-        }
+    def __init__(self, database_url: str, stores: Stores) -> None:
+        self._database_url = database_url
+        self._stores = stores
         self._one_at_a_time = asyncio.Lock()
         self._tried_at = float("-inf")
-        self._away: list[str] = []
+        self._state: Mapping[str, str] = {}
+        self._can_spool = False
         self._log = structlog.get_logger("penstock.ingress")
 
     def routes(self) -> list[Route]:
@@ -47,31 +55,47 @@ class Health:
         return JSONResponse({"status": "ok"})
 
     async def ready(self, _request: Request) -> Response:
-        """200, or 503 that names each store that is away."""
+        """200 while an event can be kept in Postgres or in the spool, else 503; both name each store that is away."""
         async with self._one_at_a_time:
             if time.monotonic() - self._tried_at >= KEEP_SECONDS:
-                tried = await asyncio.gather(*(self._is_away(name) for name in self._checks))
-                self._away = [name for name, away in zip(self._checks, tried, strict=True) if away]
+                await self._try()
                 self._tried_at = time.monotonic()
-            away = self._away
-        stores = {name: "away" if name in away else "ok" for name in self._checks}
-        if not away:
+            stores = self._state
+            ready = stores["postgres"] == "ok" or self._can_spool
+        if ready:
             return JSONResponse({"status": "ok", "stores": stores})
-        detail = f"{' and '.join(away)} {'does' if len(away) == 1 else 'do'} not answer."
+        away = [name for name, state in stores.items() if state == "away"]
+        detail = " and ".join(away) + (" does not answer" if len(away) == 1 else " do not answer")
+        if stores["redis"] == "ok":
+            detail += ", and Redis is not fit to keep events meanwhile"
         return JSONResponse(
-            {"error": "unavailable", "detail": detail[0].upper() + detail[1:], "stores": stores},
+            {"error": "unavailable", "detail": f"{detail[0].upper()}{detail[1:]}.", "stores": stores},
             status_code=503,
             headers={"Retry-After": "5"},
         )
 
-    async def _is_away(self, name: str) -> bool:
+    async def _try(self) -> None:
+        postgres, redis = await asyncio.gather(
+            self._answer("postgres", _try_postgres(self._database_url)),
+            self._answer("redis", self._stores.check_spool()),
+        )
+        # A server that answers and takes nothing, such as a read-only one, is known from what requests met.
+        known = self._stores.away()
+        answers = {"postgres": postgres, "redis": redis}
+        self._state = {name: "away" if name in known or answer == "away" else "ok" for name, answer in answers.items()}
+        self._can_spool = redis == "ok" and self._state["redis"] == "ok"
+
+    async def _answer(self, name: str, trying: "Awaitable[None]") -> str:
+        """``ok``, ``away``, or ``unfit``: it answers and cannot be relied on."""
         try:
             async with asyncio.timeout(TRY_SECONDS):
-                await self._checks[name]()
-        except (StoreAway, RedisError, *AWAY) as error:
+                await trying
+        except SpoolRefused:
+            return "unfit"
+        except (StoreAway, *AWAY) as error:
             self._log.warning("a store is away", store=name, reason=str(error) or type(error).__name__)
-            return True
-        return False
+            return "away"
+        return "ok"
 
 
 async def _try_postgres(url: str) -> None:
@@ -80,8 +104,3 @@ async def _try_postgres(url: str) -> None:
         await connection.execute("SELECT 1")
     finally:
         connection.terminate()
-
-
-async def _try_redis(url: str) -> None:
-    async with Redis.from_url(url, socket_timeout=TRY_SECONDS, socket_connect_timeout=TRY_SECONDS) as redis:
-        await redis.ping()

@@ -39,10 +39,10 @@ _NO_LENGTH: Final = frozenset({204})
 
 
 class Keeper(Protocol):
-    """Keeps an event for good: what ``GroupCommit`` does, and the place where another store may step in."""
+    """Keeps an event for good, wherever that is possible now: what ``ingress.keeping.Keeping`` does."""
 
-    async def keep(self, event: NewEvent) -> None:
-        """Return once the event is as durable as it says. Raises StoreAway."""
+    async def keep(self, event: NewEvent) -> NewEvent:
+        """Return once the event is as durable as the returned one says. Raises StoreAway."""
 
 
 class Reception:
@@ -100,7 +100,7 @@ class Reception:
                 body_sha256=body.sha256,
             )
             if body.file is None:
-                await self._keeper.keep(event)
+                event = await self._keeper.keep(event)
             else:
                 event = await self._keep_large(event, body.file)
         finally:
@@ -115,9 +115,9 @@ class Reception:
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 await self._blobs.put_file(blob, file.path)
-                await self._keeper.keep(event)
+                event = await self._keeper.keep(event)
         except TimeoutError:
-            raise StoreAway("the blob store did not take the body in time") from None
+            raise StoreAway("the stores did not take the body in time") from None
         return event
 
     def _note(self, refusal: Refusal, provider: str, error: Exception) -> None:

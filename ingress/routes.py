@@ -1,6 +1,6 @@
 """Which provider a path belongs to, and the providers' inbound faces for the accounts that are configured now."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, Protocol
 
 import structlog
@@ -59,6 +59,12 @@ class Routes:
         if token and (route := self._with_token.get(head)):
             return route._replace(token=token)
         raise UnknownRoute("there is no such route")
+
+    def learned(self) -> Iterator[tuple[str, str, str]]:
+        """What deliveries have taught: provider, account, phrase."""
+        for route in (*self._plain.values(), *self._with_token.values()):
+            if route.inbound:
+                yield from ((route.provider, account, phrase) for account, phrase in route.inbound.learned().items())
 
     def _renew(self) -> None:
         self._version = self._watch.version

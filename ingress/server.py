@@ -25,7 +25,7 @@ DRAIN_SECONDS = 10
 
 
 def serve(settings: Settings, *, fd: int | None, host: str, port: int, metrics_port: int) -> None:
-    """Run until SIGTERM or SIGINT, then finish what is in hand. ``fd`` is a listening socket to take over.
+    """Run until SIGTERM or SIGINT, then finish what is in hand. ``fd`` is a bound socket to take over.
 
     ``metrics_port`` 0 serves no metrics. Raises SettingsError, StoreAway.
     """

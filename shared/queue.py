@@ -4,6 +4,8 @@ from typing import Final
 
 
 HANDLERS_QUEUE: Final = "penstock.handlers"
+CANARY_TASK: Final = "penstock.canary"
+"""The task by which a worker proves to itself that it works. No arguments."""
 
 
 def queue_of(provider: str) -> str:
@@ -19,3 +21,8 @@ def plan_task(provider: str) -> str:
 def fetch_task(provider: str) -> str:
     """The task that takes fetch ids and makes the calls. Argument: a list of fetch ids (integers)."""
     return f"{provider}.fetch"
+
+
+def canary_queue(worker: str) -> str:
+    """The queue that one worker alone consumes, beside those of its providers. ``worker`` is unlike any other's."""
+    return f"penstock.canary.{worker}"

@@ -15,6 +15,10 @@ from shared.watching import ConfigurationWatch
 from workers.fetching import fetch
 from workers.planning import plan
 from workers.process import WorkerProcess
+from workers.reconnecting import QuickAmqp
+
+
+PROCESS_START_SECONDS = 60.0
 
 
 def create(settings: Settings, name: str = "worker") -> Celery:
@@ -25,11 +29,13 @@ def create(settings: Settings, name: str = "worker") -> Celery:
     watch = ConfigurationWatch(settings.config)
     timing = watch.current.timing
     redis_url = settings.redis_url.get_secret_value() if settings.redis_url else ""
-    app = Celery("penstock", set_as_current=False)
+    app = Celery("penstock", set_as_current=False, amqp=QuickAmqp)
     conf = celery_settings(redis_url, timing, PROVIDERS)
     conf["broker_transport_options"] |= {
         # Bounds every reply on a connection that died without a word; must exceed the 1 s of a blocking pop.
-        "socket_timeout": 10,
+        "socket_timeout": 5,
+        # The longer an idle connection goes unasked, the later is it known to be dead.
+        "health_check_interval": 5,
         "max_connections": 200,
     }
     app.conf.update(
@@ -37,10 +43,13 @@ def create(settings: Settings, name: str = "worker") -> Celery:
         task_acks_late=True,
         task_reject_on_worker_lost=False,
         worker_prefetch_multiplier=1,
+        worker_pool="workers.pool:TaskPool",
         task_soft_time_limit=timing.soft_limit_seconds,
         task_time_limit=timing.time_limit_seconds,
         worker_max_tasks_per_child=5000,
         worker_max_memory_per_child=400_000,
+        # A child that starts while Postgres is away waits for it; Celery would kill it every 4 s.
+        worker_proc_alive_timeout=PROCESS_START_SECONDS,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         broker_channel_error_retry=True,

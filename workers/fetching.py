@@ -22,6 +22,7 @@ from workers.backoff import retry_after
 from workers.calling import NoAnswer
 from workers.process import WorkerProcess
 from workers.transactions import again_on_conflict
+from workers.turns import Turns
 from workers.verdicts import Verdict, again, judge
 
 
@@ -46,22 +47,24 @@ async def fetch(process: WorkerProcess, provider: str, ids: Sequence[int]) -> st
     """Make the named calls, then others of the provider that are due, batch by batch; says how many were made."""
     until = time.monotonic() + TASK_SECONDS
     made = 0
-    named: Sequence[int] = ids
-    while True:
+    turns = Turns()
+    while turns.left:
 
-        async def claim(connection: Connection, named: Sequence[int] = named) -> list[ClaimedFetch]:
+        async def claim(connection: Connection) -> list[ClaimedFetch]:
+            named = ids if turns.first else ()
             most = process.watch.current.following_up.concurrent_calls
-            return await fetching.claim(connection, provider, named, most, process.id)
+            return await fetching.claim(connection, provider, named, most, process.id, suspects=turns.suspects)
 
         async with process.holding(claim) as claimed:
+            turns.took(claimed)
             if not claimed:
-                return f"{made} fetched"
+                continue
             await _make(process, claimed)
         made += len(claimed)
-        named = ()
         if time.monotonic() > until:
             await process.wake(provider, ())
             return f"{made} fetched, more to do"
+    return f"{made} fetched"
 
 
 async def _make(process: WorkerProcess, claimed: Sequence[ClaimedFetch]) -> None:

@@ -17,6 +17,7 @@ from shared.store.postgres import Connection
 from workers.fetching import fetch
 from workers.process import WorkerProcess
 from workers.transactions import again_on_conflict
+from workers.turns import Turns
 
 
 log = structlog.get_logger("penstock.plan")
@@ -26,19 +27,21 @@ async def plan(process: WorkerProcess, provider: str, ids: Sequence[UUID]) -> st
     """Plan the named events and whatever else of the provider is due, and make the first calls; says what was done."""
     following_up = process.watch.current.following_up
     planned = duplicates = parked = 0
-    named: Sequence[UUID] = ids
-    while True:
+    turns = Turns()
+    while turns.left:
 
-        async def claim(connection: Connection, named: Sequence[UUID] = named) -> list[ClaimedEvent]:
-            return await planning.claim(connection, provider, named, following_up.batch_events, process.id)
+        async def claim(connection: Connection) -> list[ClaimedEvent]:
+            named = ids if turns.first else ()
+            most = following_up.batch_events
+            return await planning.claim(connection, provider, named, most, process.id, suspects=turns.suspects)
 
         async with process.holding(claim) as claimed:
+            turns.took(claimed)
             if not claimed:
-                break
+                continue
             done = await _commit(process, [await _read(process, event) for event in claimed])
         planned, duplicates, parked = planned + done.planned, duplicates + done.duplicates, parked + done.parked
         await _fetch_opened(process, provider, done.opened)
-        named = ()
     return f"{planned} planned, {duplicates} duplicates, {parked} parked"
 
 

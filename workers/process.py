@@ -10,9 +10,11 @@ import os
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import Future
+from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
+import asyncpg
 import structlog
 
 from shared.blobs import BlobStore
@@ -26,10 +28,11 @@ from shared.settings import Settings
 from shared.store import leases
 from shared.store.fetching import ClaimedFetch
 from shared.store.planning import ClaimedEvent
-from shared.store.postgres import AWAY, Connection, Pool, open_pool
+from shared.store.postgres import AWAY, Connection, Pool, connect_once, open_pool
 from shared.watching import ConfigurationWatch
 from workers.calling import Caller
 from workers.sessions import Sessions
+from workers.transactions import again_on_conflict
 
 
 T = TypeVar("T")
@@ -77,6 +80,8 @@ class WorkerProcess:
             self._submit(self._close()).result(STOP_SECONDS)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(STOP_SECONDS)
+        if not self._thread.is_alive():
+            self._loop.close()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run on the loop and wait; an exception in this thread (a soft time limit) cancels the work."""
@@ -102,6 +107,7 @@ class WorkerProcess:
             raise StoreAway(
                 "no database or Redis is set: start `penstock up`, or set PENSTOCK_DATABASE_URL and PENSTOCK_REDIS_URL"
             )
+        database_url = self.settings.database_url.get_secret_value()
         redis_url = self.settings.redis_url.get_secret_value()
         timing = self.watch.current.timing
         self.publisher = Publisher(redis_url, timing, PROVIDERS)
@@ -110,19 +116,19 @@ class WorkerProcess:
         self.sessions = Sessions(self.caller)
         while True:
             try:
-                self.pool = await open_pool(
-                    self.settings.database_url.get_secret_value(), name=self.name, size=POOL_SIZE
-                )
-                await self._beat_once()
+                self.pool = await open_pool(database_url, name=self.name, size=POOL_SIZE)
+                async with self.pool.acquire() as connection:
+                    await leases.beat(connection, self.id, self.name)
                 break
             except (StoreAway, *AWAY) as error:
                 self._log.warning("waiting for Postgres", reason=str(error))
                 await asyncio.sleep(RETRY_START_SECONDS)
-        self._background = [asyncio.create_task(self._beat()), asyncio.create_task(self.watch.run())]
+        self._background = [asyncio.create_task(self._beat(database_url)), asyncio.create_task(self.watch.run())]
 
     async def _close(self) -> None:
         for task in self._background:
             task.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
         async with self.pool.acquire() as connection:
             await leases.leave(connection, self.id)
         await self.caller.close()
@@ -139,26 +145,42 @@ class WorkerProcess:
         Whatever way the block ends, the next beat gives back what is still claimed but no longer held: a batch whose
         commit failed, or that was cancelled, is due again although its process lives on.
         """
-        async with self._claiming, self.pool.acquire() as connection:
-            claimed = await claim(connection)
-            ids = {item.id for item in claimed}
-            self._held |= ids
+        ids: set[UUID | int] = set()
         try:
+            # Giving the connection back may fail as well: what was claimed by then must not stay held.
+            async with self._claiming, self.pool.acquire() as connection:
+                claimed = await again_on_conflict(lambda: claim(connection))
+                ids.update(item.id for item in claimed)
+                self._held |= ids
             yield claimed
         finally:
             self._held -= ids
 
-    async def _beat(self) -> None:
-        while True:
-            await asyncio.sleep(self.watch.current.timing.beat_seconds)
-            try:
-                await self._beat_once()
-            except AWAY as error:
-                self._log.warning("the lease could not be renewed", reason=str(error) or type(error).__name__)
+    async def _beat(self, database_url: str) -> None:
+        """Beat until cancelled, on a connection of its own: no statement of the work holds it up.
 
-    async def _beat_once(self) -> None:
-        async with self._claiming, self.pool.acquire() as connection:
-            await leases.beat(connection, self.id, self.name)
-            events = [held for held in self._held if isinstance(held, UUID)]
-            fetches = [held for held in self._held if isinstance(held, int)]
-            await leases.give_back(connection, self.id, events, fetches)
+        It runs on the work's loop: a loop that is stuck beats no more, and its claims lapse.
+        """
+        while True:
+            try:
+                connection = await connect_once(database_url)
+                try:
+                    await self._beat_until_away(connection)
+                finally:
+                    connection.terminate()
+            except (StoreAway, asyncpg.PostgresError, *AWAY) as error:
+                self._log.warning("the lease could not be renewed", reason=str(error) or type(error).__name__)
+            await asyncio.sleep(RETRY_START_SECONDS)
+
+    async def _beat_until_away(self, connection: Connection) -> None:
+        while True:
+            async with asyncio.timeout(self.watch.current.timing.lease_seconds / 2):
+                await leases.beat(connection, self.id, self.name)
+                async with self._claiming:
+                    await again_on_conflict(partial(self._give_back, connection))
+            await asyncio.sleep(self.watch.current.timing.beat_seconds)
+
+    async def _give_back(self, connection: Connection) -> None:
+        events = [held for held in self._held if isinstance(held, UUID)]
+        fetches = [held for held in self._held if isinstance(held, int)]
+        await leases.give_back(connection, self.id, events, fetches)

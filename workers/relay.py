@@ -18,16 +18,20 @@ from shared.providers.registry import PROVIDERS
 from shared.publishing import Publisher
 from shared.queue import fetch_task, plan_task, queue_of
 from shared.settings import Settings
-from shared.store import leases, queueing, returning
+from shared.spool import Spool
+from shared.store import queueing, returning
 from shared.store.numbering import number_changes
 from shared.store.postgres import AWAY, Connection, Pool, open_pool
 from shared.watching import ConfigurationWatch
+from workers.draining import Draining
+from workers.lapsing import end_lapsed_leases
+from workers.transactions import CONFLICTS
 
 
 log = structlog.get_logger("penstock.relay")
 
 TICK_SECONDS = 0.5
-FOLD_SECONDS = 10.0
+HOUSEKEEPING_SECONDS = 10.0
 IDS_A_TICK = 2000
 IDS_A_MESSAGE = 100
 LONG_QUEUE = 100
@@ -47,26 +51,29 @@ class Relay:
         self._watch = ConfigurationWatch(settings.config)
         self._publisher = Publisher(redis_url, self._watch.current.timing, PROVIDERS)
         self._redis = Redis.from_url(redis_url, socket_timeout=2.0, socket_connect_timeout=2.0)
+        self._draining = Draining(Spool(self._redis), PROVIDERS, self._announce)
         self._seen_version = 0
-        self._reading_since: float | None = None
-        self._folded_at = 0.0
+        self._kept_house_at = 0.0
 
     async def run(self) -> None:
         """Tick until cancelled; a store that is away is waited for."""
         pool: Pool | None = None
-        watching = asyncio.create_task(self._watch.run())
+        background = [
+            asyncio.create_task(self._watch.run()),
+            asyncio.create_task(end_lapsed_leases(self._database_url, self._watch)),
+        ]
         try:
             while True:
                 try:
                     pool = pool or await open_pool(self._database_url, name="relay", size=2)
                     async with pool.acquire() as connection:
                         await self._tick(connection)
-                except (StoreAway, *AWAY) as error:
-                    self._reading_since = None
+                except (StoreAway, *AWAY, *CONFLICTS) as error:
                     log.warning("a store is away; trying again", reason=str(error) or type(error).__name__)
                 await asyncio.sleep(TICK_SECONDS)
         finally:
-            watching.cancel()
+            for task in background:
+                task.cancel()
             if pool is not None:
                 pool.terminate()
             await self._redis.aclose()
@@ -74,29 +81,21 @@ class Relay:
 
     async def _tick(self, connection: Connection) -> None:
         configuration = self._watch.current
-        await self._expire(connection, configuration.timing.lease_seconds)
-        if self._watch.version != self._seen_version:
-            await self._welcome(connection, configuration)
-            self._seen_version = self._watch.version
         await number_changes(connection)
-        if time.monotonic() - self._folded_at > FOLD_SECONDS:
+        housekeeping = time.monotonic() - self._kept_house_at > HOUSEKEEPING_SECONDS
+        if housekeeping or self._watch.version != self._seen_version:
+            self._seen_version = self._watch.version
+            await self._welcome(connection, configuration)
             await queueing.fold_tallies(connection)
-            self._folded_at = time.monotonic()
+            self._kept_house_at = time.monotonic()
+        await self._draining.drain(connection)
         await self._queue(connection)
 
-    async def _expire(self, connection: Connection, lease_seconds: float) -> None:
-        """End lapsed leases, but only after reading Postgres without a gap for one whole lease.
-
-        A Postgres that was frozen kept everybody from beating; when it is back they get the time to do so.
-        """
-        now = time.monotonic()
-        if self._reading_since is None:
-            self._reading_since = now
-        if now - self._reading_since >= lease_seconds and (dead := await leases.expire(connection, lease_seconds)):
-            log.warning("leases lapsed; their work is due again", processes=dead)
-
     async def _welcome(self, connection: Connection, configuration: Configuration) -> None:
-        """What waited for an account that is (again) configured goes on."""
+        """What waited for an account that is (again) configured goes on.
+
+        Again and again, not only when the settings change: a worker that saw the change later parks events after it.
+        """
         accounts = [(provider, name) for provider, accounts in configuration.accounts.items() for name in accounts]
         if went_on := await returning.go_on(connection, accounts):
             log.info("accounts are configured again; their events go on", events=went_on)
@@ -107,6 +106,9 @@ class Relay:
             async with connection.transaction():
                 for provider, ids in await due(connection, providers, IDS_A_TICK):
                     await asyncio.to_thread(self._publish, task(provider), queue_of(provider), ids)
+
+    def _announce(self, provider: str, events: Sequence[UUID]) -> None:
+        self._publish(plan_task(provider), queue_of(provider), events)
 
     def _publish(self, task: str, queue: str, ids: Sequence[int | UUID]) -> None:
         plain = [str(one) if isinstance(one, UUID) else one for one in ids]

@@ -10,7 +10,8 @@ T = TypeVar("T")
 
 TRIES = 5
 
-_CONFLICTS = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError, asyncpg.UniqueViolationError)
+CONFLICTS = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError, asyncpg.UniqueViolationError)
+"""What the loser of a race is told."""
 
 
 async def again_on_conflict(work: Callable[[], Awaitable[T]]) -> T:
@@ -21,6 +22,6 @@ async def again_on_conflict(work: Callable[[], Awaitable[T]]) -> T:
     for _ in range(TRIES - 1):
         try:
             return await work()
-        except _CONFLICTS:
+        except CONFLICTS:
             continue
     return await work()

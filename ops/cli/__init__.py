@@ -43,6 +43,8 @@ COMMANDS = {
     "paybook": _Entry("paybook", _ACT, "List, create and delete webhooks at Paybook."),
     "keys": _Entry("keys", _ACT, "Make encryption keys."),
     "lab": _Entry("lab", _TRY, "Run the provider lab and send sample deliveries."),
+    "bench": _Entry("bench", _TRY, "Measure Penstock beside its yardsticks."),
+    "chaos": _Entry("chaos", _TRY, "Play faults against a throw-away installation and count what is lost."),
 }
 """name -> the module of this package that holds the command, and its line in the help.
 

@@ -15,7 +15,7 @@ app = typer.Typer(add_completion=False)
 
 @app.command(epilog=examples("penstock ingress", "penstock ingress --host 0.0.0.0 --port 8443 --metrics-port 9101"))
 def ingress(
-    fd: Annotated[int | None, typer.Option(help="A listening socket to take over instead of opening one.")] = None,
+    fd: Annotated[int | None, typer.Option(help="A bound socket to take over instead of opening one.")] = None,
     host: Annotated[str | None, typer.Option(help="Where to listen; PENSTOCK_HOST unless given.")] = None,
     port: Annotated[int | None, typer.Option(help="Where to listen; PENSTOCK_INGRESS_PORT unless given.")] = None,
     metrics_port: Annotated[int | None, typer.Option(help="Where /metrics is; 0 serves none.")] = None,

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 
+from ops.supervisor.heartbeat import Heartbeat
 from ops.supervisor.logs import tail
 from ops.supervisor.process import Process, Program
 
@@ -11,17 +12,28 @@ from ops.supervisor.process import Process, Program
 FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 30.0
 STEADY_SECONDS = 30.0
+KILL_SECONDS = 5.0
+"""How long a process that fell silent is given to end in its own way."""
 _POLL_SECONDS = 0.05
 
 
 class Child:
-    """One process that is to run until it is told to stop. One that keeps dying gets longer and longer pauses."""
+    """One process that is to run until it is told to stop. One that keeps dying gets longer and longer pauses.
+
+    One with a ``heartbeat`` that falls silent is ended, and so started again.
+    """
 
     def __init__(
-        self, program: Program, spawn: Callable[[], Process] | None = None, process: Process | None = None
+        self,
+        program: Program,
+        spawn: Callable[[], Process] | None = None,
+        process: Process | None = None,
+        heartbeat: Heartbeat | None = None,
     ) -> None:
         self.program = program
         self.process = process
+        self._heartbeat = heartbeat
+        self._kill_at: float | None = None
         self._spawn = spawn or (lambda: Process(program))
         self._pause = FIRST_PAUSE_SECONDS
         self._begun = 0.0
@@ -29,8 +41,10 @@ class Child:
 
     def start(self) -> Process:
         """Start it now."""
-        self._due = None
+        self._due = self._kill_at = None
         self._begun = time.monotonic()
+        if self._heartbeat:
+            self._heartbeat.begin()
         self.process = self._spawn()
         return self.process
 
@@ -44,7 +58,7 @@ class Child:
         now = time.monotonic()
         if self._due is None:
             if (status := self.ended) is None:
-                return ""
+                return self._listen(now)
             if now - self._begun > STEADY_SECONDS:
                 self._pause = FIRST_PAUSE_SECONDS
             self._due = now + self._pause
@@ -55,6 +69,23 @@ class Child:
             process = self.start()
             return f"{self.program.name} is started again (process {process.pid})."
         return ""
+
+    def _listen(self, now: float) -> str:
+        """End it when it fell silent: first as one asks, then by force."""
+        if not (self._heartbeat and self.process):
+            return ""
+        if self._kill_at is not None:
+            if now >= self._kill_at:
+                self.process.kill()
+            return ""
+        if not (silent := self._heartbeat.silent()):
+            return ""
+        self._kill_at = now + KILL_SECONDS
+        self.process.stop()
+        return (
+            f"{self.program.name} (process {self.process.pid}) gave no sign of life for {silent:.0f} s; it is ended and"
+            " started again."
+        )
 
 
 def described(status: int) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import socket
 import time
 from collections.abc import Coroutine, Sequence
 from typing import Any
@@ -12,6 +13,7 @@ import msgspec
 from ops.installation import Installation, NotedProcess, forget, note
 from ops.supervisor.children import Child, described, kill, stop
 from ops.supervisor.counts import OpenCounts
+from ops.supervisor.heartbeat import Heartbeat
 from ops.supervisor.logs import bound, rotate, tail
 from ops.supervisor.metrics import Metrics
 from ops.supervisor.screen import Screen
@@ -42,14 +44,19 @@ class Supervisor:
         installation: Installation,
         metrics: Metrics,
         screen: Screen,
+        listener: socket.socket,
     ) -> None:
         self._settings = settings
         self._stages = (first, others)
-        self._children = [(role, Child(role.program)) for role in (*first, *others)]
+        self._children = [
+            (role, Child(role.program, heartbeat=Heartbeat(role.heartbeat) if role.heartbeat else None))
+            for role in (*first, *others)
+        ]
         self._servers = servers
         self._installation = installation
         self._metrics = metrics
         self._screen = screen
+        self._listener = listener
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
 
@@ -111,6 +118,8 @@ class Supervisor:
 
     async def _end(self) -> None:
         began = time.monotonic()
+        # Ingress closes its own copies as it ends: who comes after that is refused, and does not wait for nobody.
+        self._listener.close()
         await stop([child for role, child in self._children if role.feeds], FEED_STOP_SECONDS)
         left = STOP_SECONDS - (time.monotonic() - began)
         await stop([child for _, child in self._children], left)

@@ -34,6 +34,8 @@ class Role:
     program: Program
     ready_url: str = ""
     ready_file: Path | None = None
+    heartbeat: Path | None = None
+    """The file that it touches every second for as long as it lives."""
 
     @property
     def feeds(self) -> bool:
@@ -108,7 +110,7 @@ def roles(settings: Settings, options: Options, ports: Ports) -> list[Role]:
         )
         for number in range(1, options.ingress + 1)
     ]
-    workers = [Role(_program(settings, options, f"worker-{name}", "worker", name)) for name in options.providers]
+    workers = [_worker(settings, options, name) for name in options.providers]
     pages = [
         Role(
             replace(_program(settings, options, name, name), port=port),
@@ -120,6 +122,13 @@ def roles(settings: Settings, options: Options, ports: Ports) -> list[Role]:
         )
     ]
     return [*ingress, *workers, Role(_program(settings, options, "relay", "relay")), *pages]
+
+
+def _worker(settings: Settings, options: Options, provider: str) -> Role:
+    name = f"worker-{provider}"
+    heartbeat = settings.data / "run" / "heartbeats" / name
+    program = _program(settings, options, name, "worker", provider, "--heartbeat", str(heartbeat))
+    return Role(program, heartbeat=heartbeat)
 
 
 def _program(settings: Settings, options: Options, name: str, *arguments: str) -> Program:

@@ -55,6 +55,7 @@ def _run(settings: Settings, options: Options, open_counts: OpenCounts, screen: 
                 installation=_installation(settings, final, stores),
                 metrics=metrics,
                 screen=screen,
+                listener=ports.ingress,
             )
             asyncio.run(supervisor.run(options, open_counts))
         finally:

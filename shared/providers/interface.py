@@ -75,6 +75,10 @@ class Inbound(ABC):
     def authenticate(self, request: Unverified) -> Admission:
         """The account that sent this. Raises NotAuthentic; compares keys as bytes, in constant time."""
 
+    def learned(self) -> Mapping[str, str]:
+        """What genuine deliveries have taught about accounts: account name to a phrase for the log."""
+        return {}
+
 
 # ── plan ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 

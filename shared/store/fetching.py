@@ -23,6 +23,8 @@ class ClaimedFetch(NamedTuple):
     attempts: int
     call: Call
     chain_began: int | None = None
+    suspect: bool = False
+    """A worker died while it made this call: it is claimed alone."""
 
     @property
     def read_at(self) -> int:
@@ -59,32 +61,44 @@ _DUE = """
 
 
 async def claim(
-    connection: Connection, provider: str, ids: Sequence[int], limit: int, worker: UUID
+    connection: Connection, provider: str, ids: Sequence[int], limit: int, worker: UUID, *, suspects: bool = True
 ) -> list[ClaimedFetch]:
     """Take the named fetches that are due, and up to ``limit`` others of the provider, oldest first.
 
-    Never two of one resource at a time. Each gets a number from the sequence: calls began in that order.
+    Never two of one resource at a time. Each gets a number from the sequence: calls began in that order. A fetch that
+    is suspected of having killed a worker is taken alone, before the others, unless ``suspects`` is False.
     """
-    rows = await connection.fetch(
-        f"""
-        WITH named AS (
-            SELECT id FROM fetches WHERE id = ANY($2) AND provider = $1 AND {_DUE}
-            ORDER BY id LIMIT $3 FOR UPDATE SKIP LOCKED
-        ), others AS (
-            SELECT id FROM fetches WHERE provider = $1 AND id <> ALL($2) AND {_DUE}
-            ORDER BY due_at LIMIT (SELECT greatest($3 - count(*), 0) FROM named) FOR UPDATE SKIP LOCKED
+    async with connection.transaction():
+        rows = await connection.fetch(
+            f"""
+            WITH alone AS (
+                SELECT id, state FROM fetches WHERE provider = $1 AND suspect AND $5 AND {_DUE}
+                ORDER BY due_at LIMIT 1 FOR UPDATE SKIP LOCKED
+            ), named AS (
+                SELECT id, state FROM fetches
+                WHERE id = ANY($2) AND provider = $1 AND NOT suspect AND NOT EXISTS (SELECT FROM alone) AND {_DUE}
+                ORDER BY id LIMIT $3 FOR UPDATE SKIP LOCKED
+            ), others AS (
+                SELECT id, state FROM fetches
+                WHERE provider = $1 AND NOT suspect AND id <> ALL($2) AND NOT EXISTS (SELECT FROM alone) AND {_DUE}
+                ORDER BY due_at LIMIT (SELECT greatest($3 - count(*), 0) FROM named) FOR UPDATE SKIP LOCKED
+            ), taken AS (
+                SELECT * FROM alone UNION ALL SELECT * FROM named UNION ALL SELECT * FROM others
+            )
+            UPDATE fetches f SET state = 'running', claimed_by = $4, token = nextval('claims'),
+                                 attempts = attempts + 1, began_at = clock_timestamp()
+            FROM taken WHERE f.id = taken.id
+            RETURNING f.id, provider, account, token, attempts, path, purpose, context, pick, missing, page,
+                      completes, chain_began, suspect, taken.state AS was
+            """,  # noqa: S608 - put together from constants of this module
+            provider,
+            ids,
+            limit,
+            worker,
+            suspects,
         )
-        UPDATE fetches SET state = 'running', claimed_by = $4, token = nextval('claims'), attempts = attempts + 1,
-                           began_at = clock_timestamp()
-        WHERE id IN (SELECT id FROM named UNION ALL SELECT id FROM others)
-        RETURNING id, provider, account, token, attempts, path, purpose, context, pick, missing, page,
-                  completes, chain_began
-        """,  # noqa: S608 - put together from constants of this module
-        provider,
-        ids,
-        limit,
-        worker,
-    )
+        if again := [row["id"] for row in rows if row["was"] == "waiting"]:
+            await finishing.settle_events(connection, await finishing.events_of(connection, again))
     return [_claimed(row) for row in rows]
 
 
@@ -124,7 +138,7 @@ async def commit(connection: Connection, results: Sequence[Result], coalesce_sec
                 for record in result.outcome.records
             ],
         )
-        await _update(connection, results)
+        heirs = await _update(connection, results)
         opened = await opening.open_fetches(
             connection,
             [
@@ -142,7 +156,8 @@ async def commit(connection: Connection, results: Sequence[Result], coalesce_sec
         )
         told = [(event, *_line(result)) for result in results for event in events[result.fetch.id]]
         await timeline.write(connection, told)
-        await finishing.settle_events(connection, sorted({event for event, _, _ in told}))
+        waiting_too = await finishing.events_of(connection, heirs) if heirs else []
+        await finishing.settle_events(connection, sorted({*(event for event, _, _ in told), *waiting_too}))
         return opened
 
 
@@ -161,9 +176,12 @@ async def _held(connection: Connection, results: Sequence[Result]) -> Mapping[in
     return {row["id"]: row["events"] for row in rows}
 
 
-async def _update(connection: Connection, results: Sequence[Result]) -> None:
-    """Write the fetches' own rows; one that waits again is merged into a newer one for its resource, if there is."""
-    await connection.execute(
+async def _update(connection: Connection, results: Sequence[Result]) -> list[int]:
+    """Write the fetches' own rows; one that waits again is merged into a newer one for its resource, if there is.
+
+    Returns the newer ones: they wait now.
+    """
+    heirs = await connection.fetch(
         """
         WITH result AS (
             SELECT * FROM unnest($1::bigint[], $2::text[], $3::int[], $4::text[], $5::text[], $6::interval[],
@@ -197,15 +215,17 @@ async def _update(connection: Connection, results: Sequence[Result]) -> None:
             INSERT INTO tallies (provider, what, state, delta)
             SELECT f.provider, 'calls', '', count(*) FROM result r JOIN fetches f ON f.id = r.id
             WHERE r.called GROUP BY f.provider
+        ), written AS (
+            UPDATE fetches f SET
+                state = r.state, status = coalesce(r.status, f.status), error_reason = r.reason,
+                error_detail = nullif(r.detail, ''), claimed_by = NULL, token = NULL, suspect = false, deaths = 0,
+                attempts = f.attempts - CASE WHEN r.counted THEN 0 ELSE 1 END,
+                due_at = CASE WHEN r.state = 'waiting' THEN now() + r.wait ELSE f.due_at END,
+                queue_at = CASE WHEN r.state = 'waiting' THEN now() + r.wait ELSE f.queue_at END,
+                finished_at = CASE WHEN r.state <> 'waiting' THEN now() END
+            FROM result r WHERE f.id = r.id AND f.id NOT IN (SELECT id FROM merged)
         )
-        UPDATE fetches f SET
-            state = r.state, status = coalesce(r.status, f.status), error_reason = r.reason,
-            error_detail = nullif(r.detail, ''), claimed_by = NULL, token = NULL,
-            attempts = f.attempts - CASE WHEN r.counted THEN 0 ELSE 1 END,
-            due_at = CASE WHEN r.state = 'waiting' THEN now() + r.wait ELSE f.due_at END,
-            queue_at = CASE WHEN r.state = 'waiting' THEN now() + r.wait ELSE f.queue_at END,
-            finished_at = CASE WHEN r.state <> 'waiting' THEN now() END
-        FROM result r WHERE f.id = r.id AND f.id NOT IN (SELECT id FROM merged)
+        SELECT heir FROM merged
         """,
         [result.fetch.id for result in results],
         [result.state for result in results],
@@ -216,6 +236,7 @@ async def _update(connection: Connection, results: Sequence[Result]) -> None:
         [result.counted for result in results],
         [result.called for result in results],
     )
+    return [row["heir"] for row in heirs]
 
 
 def _line(result: Result) -> tuple[str, str]:
@@ -241,5 +262,12 @@ def _claimed(row: Any) -> ClaimedFetch:
         completes=row["completes"],
     )
     return ClaimedFetch(
-        row["id"], row["provider"], row["account"], row["token"], row["attempts"], call, row["chain_began"]
+        row["id"],
+        row["provider"],
+        row["account"],
+        row["token"],
+        row["attempts"],
+        call,
+        row["chain_began"],
+        row["suspect"],
     )

@@ -7,12 +7,21 @@ from shared.store import timeline
 from shared.store.postgres import Connection
 
 
+async def events_of(connection: Connection, fetches: Sequence[int]) -> list[UUID]:
+    """The events that these fetches are made for, in id order."""
+    rows = await connection.fetch(
+        "SELECT DISTINCT event_id FROM event_fetches WHERE fetch_id = ANY($1) ORDER BY event_id", fetches
+    )
+    return [row["event_id"] for row in rows]
+
+
 async def settle_events(connection: Connection, events: Sequence[UUID]) -> None:
     """Bring planned events to the state that their fetches give them.
 
     The rows are locked first, in id order, so that of two fetches that finish at the same moment the second sees the
     first: ``waiting`` if any fetch waits for a later attempt, else ``processing`` if any is due or running, else
-    ``parked`` if its account was removed, else ``failed`` if any failed, else ``done``.
+    ``parked`` if its account was removed or a fetch is poison, else ``failed`` if any failed, else ``done``. The reason
+    is that of the fetch that decided.
     """
     if not events:
         return
@@ -23,11 +32,13 @@ async def settle_events(connection: Connection, events: Sequence[UUID]) -> None:
             SELECT e.id, e.state AS was, CASE
                 WHEN bool_or(f.state = 'waiting') THEN 'waiting'
                 WHEN bool_or(f.state IN ('pending', 'running')) THEN 'processing'
-                WHEN bool_or(f.error_reason = 'account-removed') THEN 'parked'
+                WHEN bool_or(f.error_reason IN ('account-removed', 'poison')) THEN 'parked'
                 WHEN bool_or(f.state = 'failed') THEN 'failed'
                 ELSE 'done' END AS state,
-                (array_agg(f.error_reason ORDER BY f.id) FILTER (WHERE f.state = 'failed'))[1] AS reason,
-                (array_agg(f.error_detail ORDER BY f.id) FILTER (WHERE f.state = 'failed'))[1] AS detail
+                (array_agg(f.error_reason ORDER BY f.error_reason = 'account-removed' DESC, f.error_reason = 'poison'
+                           DESC, f.id) FILTER (WHERE f.state = 'failed'))[1] AS reason,
+                (array_agg(f.error_detail ORDER BY f.error_reason = 'account-removed' DESC, f.error_reason = 'poison'
+                           DESC, f.id) FILTER (WHERE f.state = 'failed'))[1] AS detail
             FROM events e
             LEFT JOIN event_fetches l ON l.event_id = e.id
             LEFT JOIN fetches f ON f.id = l.fetch_id

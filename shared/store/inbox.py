@@ -41,10 +41,11 @@ WITH kept AS (
     SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::timestamptz[], $5::text[], $6::text[], $7::jsonb[],
                          $8::bytea[], $9::text[], $10::bigint[], $11::bytea[])
     ON CONFLICT (id) DO NOTHING
-    RETURNING id, body_bytes, body_sha256
+    RETURNING id, durability, body_bytes, body_sha256
 )
 INSERT INTO timeline (event_id, step, detail)
-SELECT id, 'received', body_bytes || ' bytes, sha256 ' || encode(substring(body_sha256 FOR 6), 'hex') || '…' FROM kept
+SELECT id, 'received', body_bytes || ' bytes, sha256 ' || encode(substring(body_sha256 FOR 6), 'hex') || '…'
+                       || CASE durability WHEN 'spool' THEN ', by the spool' ELSE '' END FROM kept
 """
 
 

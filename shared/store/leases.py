@@ -1,13 +1,18 @@
 """Leases: a worker process holds its claims for as long as it beats."""
 
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 from uuid import UUID
 
+from shared.store import releasing
 from shared.store.postgres import Connection
 
 
 async def beat(connection: Connection, worker: UUID, name: str) -> None:
-    """Renew this process's lease (or take it up): its row says when it was last alive, by the database's clock."""
+    """Renew this process's lease (or take it up): its row says when it was last alive, by the database's clock.
+
+    A beat that comes late renews whatever the relay has not made due again meanwhile.
+    """
     await connection.execute(
         """
         INSERT INTO worker_processes (id, name) VALUES ($1, $2)
@@ -21,19 +26,61 @@ async def beat(connection: Connection, worker: UUID, name: str) -> None:
 async def leave(connection: Connection, worker: UUID) -> None:
     """End a process's lease at once: whatever it still holds is due again."""
     async with connection.transaction():
-        await _release(connection, [worker])
+        await releasing.give_back(connection, worker)
+        await connection.execute("DELETE FROM worker_processes WHERE id = $1", worker)
 
 
-async def expire(connection: Connection, lease_seconds: float) -> int:
-    """End the leases whose last beat is too long ago; returns how many processes were given up."""
+async def give_back(
+    connection: Connection, worker: UUID, held_events: Sequence[UUID], held_fetches: Sequence[int]
+) -> None:
+    """Make due again what this process claimed and no longer works on: all but what it says it still holds."""
+    async with connection.transaction():
+        await releasing.give_back(connection, worker, held_events, held_fetches)
+
+
+class Expiry:
+    """Ends leases that lapsed, but only while this reader itself has read Postgres without a gap for one whole lease.
+
+    A Postgres that froze kept everybody from beating; when it is back they get the time to do so. All times are the
+    database's, so a statement that was under way when it froze notices that too.
+    """
+
+    def __init__(self) -> None:
+        self._since: datetime | None = None
+        self._seen: datetime | None = None
+
+    async def look(self, connection: Connection, lease_seconds: float) -> int:
+        """Look once; often, compared to the lease. Returns how many processes were given up."""
+        lease = timedelta(seconds=lease_seconds)
+        gap = lease / 4
+        now: datetime = await connection.fetchval("SELECT clock_timestamp()")
+        if self._since is None or self._seen is None or not timedelta(0) <= now - self._seen <= gap:
+            self._since = now
+        self._seen = now
+        if now - self._since < lease:
+            return 0
+        return await expire(connection, lease_seconds, until=now + gap)
+
+
+async def expire(connection: Connection, lease_seconds: float, until: datetime) -> int:
+    """End the leases whose last beat is too long ago; returns how many processes were given up.
+
+    After ``until`` (by the database's clock) it ends none.
+    """
     async with connection.transaction():
         dead = await connection.fetch(
             """
-            SELECT id FROM worker_processes WHERE beat_at < now() - make_interval(secs => $1)
+            SELECT id FROM worker_processes
+            WHERE beat_at < now() - make_interval(secs => $1) AND clock_timestamp() <= $2
             ORDER BY id FOR UPDATE SKIP LOCKED
             """,
             lease_seconds,
+            until,
         )
+        if dead:
+            workers = [row["id"] for row in dead]
+            await releasing.give_up(connection, workers)
+            await connection.execute("DELETE FROM worker_processes WHERE id = ANY($1)", workers)
         # Claims of a process that was given up while it was only slow, and that died before its next beat.
         orphaned = await connection.fetch(
             """
@@ -44,59 +91,6 @@ async def expire(connection: Connection, lease_seconds: float) -> int:
             WHERE NOT EXISTS (SELECT FROM worker_processes w WHERE w.id = claims.claimed_by)
             """
         )
-        await _release(connection, sorted(row["id"] for row in (*dead, *orphaned)))
+        for row in orphaned:
+            await releasing.give_back(connection, row["id"])
         return len(dead)
-
-
-async def give_back(
-    connection: Connection, worker: UUID, held_events: Sequence[UUID], held_fetches: Sequence[int]
-) -> None:
-    """Make due again what this process claimed and no longer works on: all but what it says it still holds."""
-    async with connection.transaction():
-        await _release_events(connection, [worker], held_events)
-        await _release_fetches(connection, [worker], held_fetches)
-
-
-async def _release(connection: Connection, workers: list[UUID]) -> None:
-    if not workers:
-        return
-    await _release_events(connection, workers, [])
-    await _release_fetches(connection, workers, [])
-    await connection.execute("DELETE FROM worker_processes WHERE id = ANY($1)", workers)
-
-
-async def _release_events(connection: Connection, workers: list[UUID], held: Sequence[UUID]) -> None:
-    await connection.execute(
-        """
-        UPDATE events SET claimed_by = NULL, token = NULL, queue_at = now()
-        WHERE claimed_by = ANY($1) AND id <> ALL($2)
-        """,
-        workers,
-        held,
-    )
-
-
-async def _release_fetches(connection: Connection, workers: list[UUID], held: Sequence[int]) -> None:
-    """Make fetches due again; one that was asked for anew meanwhile is merged into that one."""
-    await connection.execute(
-        """
-        WITH lost AS (
-            SELECT id, resource, attempts FROM fetches WHERE claimed_by = ANY($1) AND id <> ALL($2) FOR UPDATE
-        ), merged AS (
-            SELECT lost.id, heir.id AS heir FROM lost
-            JOIN fetches heir ON heir.resource = lost.resource AND heir.state IN ('pending', 'waiting')
-        ), moved AS (
-            INSERT INTO event_fetches (event_id, fetch_id)
-            SELECT link.event_id, merged.heir FROM merged JOIN event_fetches link ON link.fetch_id = merged.id
-            ON CONFLICT DO NOTHING
-        ), unlinked AS (
-            DELETE FROM event_fetches WHERE fetch_id IN (SELECT id FROM merged)
-        ), gone AS (
-            DELETE FROM fetches WHERE id IN (SELECT id FROM merged)
-        )
-        UPDATE fetches SET state = 'pending', claimed_by = NULL, token = NULL, due_at = now(), queue_at = now()
-        WHERE id IN (SELECT id FROM lost) AND id NOT IN (SELECT id FROM merged)
-        """,
-        workers,
-        held,
-    )

@@ -21,6 +21,8 @@ class ClaimedEvent(NamedTuple):
     content_type: str
     body: bytes | None
     blob: str | None
+    suspect: bool = False
+    """A worker died while it held this event: it is claimed alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,31 +48,39 @@ class Committed:
 
 
 async def claim(
-    connection: Connection, provider: str, ids: Sequence[UUID], limit: int, worker: UUID
+    connection: Connection, provider: str, ids: Sequence[UUID], limit: int, worker: UUID, *, suspects: bool = True
 ) -> list[ClaimedEvent]:
     """Take the named events that are due, and up to ``limit`` the provider's oldest others.
 
-    A backlog of small messages is so worked off in large batches; events that others hold are skipped.
+    A backlog of small messages is so worked off in large batches; events that others hold are skipped. An event that
+    is suspected of having killed a worker is taken alone, before the others, unless ``suspects`` is False.
     """
     rows = await connection.fetch(
         """
-        WITH named AS (
+        WITH alone AS (
             SELECT id FROM events
-            WHERE id = ANY($2) AND provider = $1 AND state = 'received' AND claimed_by IS NULL
+            WHERE provider = $1 AND state = 'received' AND claimed_by IS NULL AND suspect AND $5
+            ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED
+        ), named AS (
+            SELECT id FROM events
+            WHERE id = ANY($2) AND provider = $1 AND state = 'received' AND claimed_by IS NULL AND NOT suspect
+              AND NOT EXISTS (SELECT FROM alone)
             ORDER BY id FOR UPDATE SKIP LOCKED
         ), others AS (
             SELECT id FROM events
-            WHERE provider = $1 AND state = 'received' AND claimed_by IS NULL AND id <> ALL($2)
+            WHERE provider = $1 AND state = 'received' AND claimed_by IS NULL AND NOT suspect AND id <> ALL($2)
+              AND NOT EXISTS (SELECT FROM alone)
             ORDER BY id LIMIT (SELECT greatest($3 - count(*), 0) FROM named) FOR UPDATE SKIP LOCKED
         )
         UPDATE events SET claimed_by = $4, token = nextval('claims')
-        WHERE id IN (SELECT id FROM named UNION ALL SELECT id FROM others)
-        RETURNING id, provider, account, token, content_type, body, blob
+        WHERE id IN (SELECT id FROM alone UNION ALL SELECT id FROM named UNION ALL SELECT id FROM others)
+        RETURNING id, provider, account, token, content_type, body, blob, suspect
         """,
         provider,
         ids,
         limit,
         worker,
+        suspects,
     )
     return sorted(ClaimedEvent(*row) for row in rows)
 
@@ -221,7 +231,8 @@ async def _update(
             ) THEN 'waiting' ELSE p.state END,
             finished_at = CASE WHEN p.state <> 'processing' THEN now() END,
             event_types = string_to_array(p.types, chr(10)), identity = p.identity, duplicate_of = p.duplicate_of,
-            error_reason = p.reason, error_detail = p.detail, claimed_by = NULL, token = NULL
+            error_reason = p.reason, error_detail = p.detail, claimed_by = NULL, token = NULL,
+            suspect = false, deaths = 0
         FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::uuid[], $6::text[], $7::text[])
              AS p (id, state, types, identity, duplicate_of, reason, detail)
         WHERE e.id = p.id

@@ -18,12 +18,17 @@ AWAY = (
     TimeoutError,
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # a connection that was cut while it was given back
     asyncpg.InvalidPasswordError,
     asyncpg.InvalidCatalogNameError,
     asyncpg.InsufficientResourcesError,
     asyncpg.OperatorInterventionError,
+    asyncpg.ReadOnlySQLTransactionError,
 )
-"""What asyncpg raises when the server is away, refuses or is going down (never for a wrong statement)."""
+"""What asyncpg raises when the server is away, refuses, is read-only or going down (never for a wrong statement)."""
+
+ABOUT_DATA = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, ValueError)
+"""What is raised about a row, as against what Postgres says about itself."""
 
 CONNECT_SECONDS = 5.0
 STATEMENT_SECONDS = 30.0

@@ -73,7 +73,7 @@ _MISSING = "SELECT id FROM unnest($1::uuid[]) AS id WHERE NOT EXISTS (SELECT FRO
 _TO_RECEIVED = """
     UPDATE events
     SET state = 'received', claimed_by = NULL, token = NULL, finished_at = NULL, error_reason = NULL,
-        error_detail = NULL, duplicate_of = NULL, queue_at = now()
+        error_detail = NULL, duplicate_of = NULL, queue_at = now(), suspect = false, deaths = 0
     WHERE id = ANY($1)
 """
 # A call that is still open serves the new plan too; finished ones are let go, so that the plan decides anew.
@@ -84,7 +84,7 @@ _LET_GO = """
 """
 # A worker locks a call before its events, this locks them the other way round: what it holds is under way anyhow.
 _HURRY = """
-    UPDATE fetches SET due_at = now(), queue_at = now(), attempts = 0
+    UPDATE fetches SET due_at = now(), queue_at = now(), attempts = 0, suspect = false, deaths = 0
     WHERE id IN (
         SELECT id FROM fetches
         WHERE state IN ('pending', 'waiting')

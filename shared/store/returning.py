@@ -9,11 +9,15 @@ async def go_on(connection: Connection, accounts: Sequence[tuple[str, str]]) -> 
     """Plan the ``account-removed`` events of these (provider, account) pairs again; returns how many."""
     rows = await connection.fetch(
         """
-        WITH back AS (
-            UPDATE events SET state = 'received', finished_at = NULL, error_reason = NULL, error_detail = NULL,
-                              queue_at = now()
+        WITH parked AS (
+            SELECT id FROM events
             WHERE state = 'parked' AND error_reason = 'account-removed'
               AND (provider, account) IN (SELECT * FROM unnest($1::text[], $2::text[]))
+            ORDER BY id FOR UPDATE
+        ), back AS (
+            UPDATE events SET state = 'received', finished_at = NULL, error_reason = NULL, error_detail = NULL,
+                              queue_at = now()
+            WHERE id IN (SELECT id FROM parked)
             RETURNING id
         ), unlinked AS (
             DELETE FROM event_fetches l USING back, fetches f

@@ -19,11 +19,13 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSON, JSONB
 
+from shared.store import lifecycle
+
 
 metadata = MetaData()
 
-EVENT_STATES = ("received", "processing", "waiting", "done", "duplicate", "parked", "failed", "quarantined")
-FETCH_STATES = ("pending", "running", "waiting", "done", "failed")
+EVENT_STATES = lifecycle.EVENT_STATES
+FETCH_STATES = lifecycle.FETCH_STATES
 
 _OPEN = "state IN ('pending', 'waiting')"
 _TO_PLAN = "state = 'received' AND claimed_by IS NULL"
@@ -73,10 +75,13 @@ events = Table(
     _at("queue_at", nullable=False, default="now() + interval '5 seconds'"),
     Column("claimed_by", Uuid),
     Column("token", BigInteger),
+    Column("suspect", Boolean, nullable=False, server_default="false"),
+    Column("deaths", Integer, nullable=False, server_default="0"),
     CheckConstraint(_one_of(EVENT_STATES), name="events_state"),
     CheckConstraint("(body IS NULL) <> (blob IS NULL)", name="events_body_or_blob"),
     Index("events_of_account", "provider", "account", "id"),
-    Index("events_to_plan", "provider", "id", postgresql_where=text(_TO_PLAN)),
+    Index("events_to_plan", "provider", "id", postgresql_where=text(f"{_TO_PLAN} AND NOT suspect")),
+    Index("events_suspect", "provider", "id", postgresql_where=text(f"{_TO_PLAN} AND suspect")),
     Index("events_to_queue", "queue_at", postgresql_where=text(_TO_PLAN)),
     Index("events_claimed", "claimed_by", postgresql_where=text("claimed_by IS NOT NULL")),
     Index(
@@ -86,6 +91,12 @@ events = Table(
         postgresql_where=text("state IN ('received', 'processing', 'waiting')"),
     ),
     Index("events_for_people", "state", "id", postgresql_where=text("state IN ('parked', 'failed', 'quarantined')")),
+    Index(
+        "events_account_removed",
+        "provider",
+        "account",
+        postgresql_where=text("state = 'parked' AND error_reason = 'account-removed'"),
+    ),
 )
 
 identities = Table(
@@ -125,11 +136,14 @@ fetches = Table(
     _at("finished_at"),
     Column("claimed_by", Uuid),
     Column("token", BigInteger),
+    Column("suspect", Boolean, nullable=False, server_default="false"),
+    Column("deaths", Integer, nullable=False, server_default="0"),
     CheckConstraint(_one_of(FETCH_STATES), name="fetches_state"),
     Index("fetches_open", "resource", unique=True, postgresql_where=text(_OPEN)),
     Index("fetches_running", "resource", unique=True, postgresql_where=text("state = 'running'")),
     Index("fetches_recent", "resource", "began_at"),
-    Index("fetches_due", "provider", "due_at", postgresql_where=text(_OPEN)),
+    Index("fetches_due", "provider", "due_at", postgresql_where=text(f"{_OPEN} AND NOT suspect")),
+    Index("fetches_suspect", "provider", "due_at", postgresql_where=text(f"{_OPEN} AND suspect")),
     Index("fetches_to_queue", "queue_at", postgresql_where=text(_OPEN)),
     Index("fetches_claimed", "claimed_by", postgresql_where=text("claimed_by IS NOT NULL")),
     comment="One GET that events ask for; resource is a digest of provider, account and coalescing key",

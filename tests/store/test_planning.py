@@ -4,7 +4,7 @@ import pytest
 from asyncpg import Connection
 
 from shared.providers.interface import Call, Record
-from shared.store import planning
+from shared.store import planning, returning
 from shared.store.planning import Planned
 from steps import Receive, claim_events, claim_fetches, event_states, fail, fetch_rows, finish, give_up, plan, worker
 
@@ -112,7 +112,7 @@ async def test_the_second_delivery_of_an_identity_is_a_duplicate(db: Connection,
     assert {ids[0]} == firsts
 
 
-@pytest.mark.parametrize("given_up", ["failed", "parked", "quarantined"])
+@pytest.mark.parametrize("given_up", ["failed", "parked"])
 async def test_a_delivery_whose_first_was_given_up_goes_its_own_way(
     db: Connection, receive: Receive, given_up: str
 ) -> None:
@@ -200,7 +200,7 @@ async def test_the_state_of_an_event_follows_from_its_fetches(db: Connection, re
     await finish(db, three)
     await note()
 
-    assert ["processing", "waiting", "waiting", "waiting", "processing", "failed"] == states
+    assert ["processing", "waiting", "waiting", "processing", "processing", "failed"] == states
     assert "attempts-used-up" == await db.fetchval("SELECT error_reason FROM events")
 
 
@@ -233,6 +233,38 @@ async def test_counts_by_state_follow_every_change(db: Connection, receive: Rece
     counted = await db.fetch("SELECT state, count(*) AS n FROM events GROUP BY state")
 
     assert {row["state"]: row["n"] for row in counted} == {row["state"]: row["n"] for row in tallied if row["n"]}
+
+
+async def test_an_event_that_shares_the_newer_fetch_waits_when_the_older_merges_into_it(
+    db: Connection, receive: Receive
+) -> None:
+    """The newer fetch takes over the wait, so whoever asked for it waits too."""
+    process = await worker(db)
+    early = (await receive())[0]
+    await plan(db, process, CALL)
+    (running,) = await claim_fetches(db, process)
+    late = (await receive())[0]
+    await plan(db, process, CALL)
+
+    await fail(db, running, wait_seconds=60)
+
+    assert {early: "waiting", late: "waiting"} == await event_states(db)
+
+
+async def test_an_account_that_was_removed_decides_the_reason_whatever_else_failed(
+    db: Connection, receive: Receive
+) -> None:
+    """Its events go on when it returns, so they must be found by that reason."""
+    (event,) = await receive()
+    process = await worker(db)
+    await plan(db, process, Call("/1", "x"), Call("/2", "x"))
+    one, two = sorted(await claim_fetches(db, process))
+    await give_up(db, one)
+    await give_up(db, two, "account-removed")
+
+    assert ("parked", "account-removed") == tuple(await db.fetchrow("SELECT state, error_reason FROM events"))
+    assert 1 == await returning.go_on(db, [("imin", "main")])
+    assert {event: "received"} == await event_states(db)
 
 
 async def test_the_timeline_tells_each_step(db: Connection, receive: Receive) -> None:

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -30,6 +31,7 @@ def ingress(_fd: str, number: str, *_others: str) -> None:
     server = http.server.HTTPServer(("127.0.0.1", 0), Answer, bind_and_activate=False)
     server.socket.close()
     server.socket = socket.socket(fileno=int(number))
+    server.server_activate()
     server.serve_forever()
 
 
@@ -38,8 +40,16 @@ def page(variable: str) -> None:
     http.server.HTTPServer(("127.0.0.1", int(os.environ[variable])), Answer).serve_forever()
 
 
-def worker(_provider: str) -> None:
-    """Sleep, with a child of its own as a prefork worker has."""
+def beat(file: Path) -> None:
+    """Touch the file again and again."""
+    while True:
+        file.touch()
+        time.sleep(0.5)
+
+
+def worker(_provider: str, _option: str, heartbeat: str) -> None:
+    """Sleep and beat, with a child of its own as a prefork worker has."""
+    threading.Thread(target=beat, args=(Path(heartbeat),), daemon=True).start()
     prometheus_client.Gauge("stub_busy", "Busy.", multiprocess_mode="livesum").set(1)
     # Celery has its children killed with their parent (celery.concurrency.prefork, set_pdeathsig).
     command = ["/bin/sleep", "1000"]

@@ -3,7 +3,7 @@
 import hashlib
 import hmac
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from shared.errors import NotAuthentic
@@ -42,6 +42,14 @@ class AuthenteqInbound(Inbound):
             self.matched_forms[account.name] = form
 
         return Admission(account.name, SignatureCheck(bytes.fromhex(signature.decode()), secrets, forms, remember))
+
+    def learned(self) -> Mapping[str, str]:
+        """The form to pin, for accounts with ``signature = "auto"``."""
+        return {
+            name: f'signature = "{form}" matched; pin it in the settings'
+            for name, form in self.matched_forms.items()
+            if self._accounts[name].signature == "auto"
+        }
 
 
 class _Digest(Protocol):

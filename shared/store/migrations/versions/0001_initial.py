@@ -49,6 +49,8 @@ STATEMENTS = (
         queue_at TIMESTAMP WITH TIME ZONE DEFAULT now() + interval '5 seconds' NOT NULL,
         claimed_by UUID,
         token BIGINT,
+        suspect BOOLEAN DEFAULT 'false' NOT NULL,
+        deaths INTEGER DEFAULT '0' NOT NULL,
         PRIMARY KEY (id),
         CONSTRAINT events_state CHECK (
             state IN ('received', 'processing', 'waiting', 'done', 'duplicate', 'parked', 'failed', 'quarantined')),
@@ -58,7 +60,15 @@ STATEMENTS = (
     "CREATE INDEX events_claimed ON events (claimed_by) WHERE claimed_by IS NOT NULL",
     "CREATE INDEX events_for_people ON events (state, id) WHERE state IN ('parked', 'failed', 'quarantined')",
     "CREATE INDEX events_of_account ON events (provider, account, id)",
-    "CREATE INDEX events_to_plan ON events (provider, id) WHERE state = 'received' AND claimed_by IS NULL",
+    """
+    CREATE INDEX events_account_removed ON events (provider, account)
+    WHERE state = 'parked' AND error_reason = 'account-removed'
+    """,
+    """
+    CREATE INDEX events_to_plan ON events (provider, id)
+    WHERE state = 'received' AND claimed_by IS NULL AND NOT suspect
+    """,
+    "CREATE INDEX events_suspect ON events (provider, id) WHERE state = 'received' AND claimed_by IS NULL AND suspect",
     "CREATE INDEX events_to_queue ON events (queue_at) WHERE state = 'received' AND claimed_by IS NULL",
     """
     CREATE INDEX events_unfinished ON events (provider, received_at)
@@ -103,6 +113,8 @@ STATEMENTS = (
         finished_at TIMESTAMP WITH TIME ZONE,
         claimed_by UUID,
         token BIGINT,
+        suspect BOOLEAN DEFAULT 'false' NOT NULL,
+        deaths INTEGER DEFAULT '0' NOT NULL,
         PRIMARY KEY (id),
         CONSTRAINT fetches_state CHECK (state IN ('pending', 'running', 'waiting', 'done', 'failed'))
     )
@@ -112,7 +124,8 @@ STATEMENTS = (
     IS 'One GET that events ask for; resource is a digest of provider, account and coalescing key'
     """,
     "CREATE INDEX fetches_claimed ON fetches (claimed_by) WHERE claimed_by IS NOT NULL",
-    "CREATE INDEX fetches_due ON fetches (provider, due_at) WHERE state IN ('pending', 'waiting')",
+    "CREATE INDEX fetches_due ON fetches (provider, due_at) WHERE state IN ('pending', 'waiting') AND NOT suspect",
+    "CREATE INDEX fetches_suspect ON fetches (provider, due_at) WHERE state IN ('pending', 'waiting') AND suspect",
     "CREATE UNIQUE INDEX fetches_open ON fetches (resource) WHERE state IN ('pending', 'waiting')",
     "CREATE INDEX fetches_recent ON fetches (resource, began_at)",
     "CREATE UNIQUE INDEX fetches_running ON fetches (resource) WHERE state = 'running'",
@@ -256,6 +269,36 @@ STATEMENTS = (
     """
     CREATE TRIGGER tally_fetches_delete AFTER DELETE ON fetches
     REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION tally_fetches()
+    """,
+    # What shared/store/lifecycle.py says. Only a wrong step calls the function: a right one costs a comparison.
+    """
+    CREATE FUNCTION refuse_step() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        RAISE EXCEPTION '%: no step leads from % to %', TG_TABLE_NAME, OLD.state, NEW.state
+        USING ERRCODE = 'check_violation';
+    END $$
+    """,
+    """
+    CREATE TRIGGER events_lifecycle AFTER UPDATE OF state ON events FOR EACH ROW
+    WHEN (OLD.state <> NEW.state AND (OLD.state, NEW.state) NOT IN (
+        ('received', 'processing'), ('received', 'waiting'), ('received', 'done'), ('received', 'duplicate'),
+        ('received', 'parked'),
+        ('processing', 'waiting'), ('processing', 'done'), ('processing', 'parked'), ('processing', 'failed'),
+        ('waiting', 'processing'),
+        ('done', 'received'),
+        ('duplicate', 'received'),
+        ('parked', 'received'),
+        ('failed', 'received'),
+        ('quarantined', 'received')
+    )) EXECUTE FUNCTION refuse_step()
+    """,
+    """
+    CREATE TRIGGER fetches_lifecycle AFTER UPDATE OF state ON fetches FOR EACH ROW
+    WHEN (OLD.state <> NEW.state AND (OLD.state, NEW.state) NOT IN (
+        ('pending', 'running'), ('pending', 'waiting'),
+        ('running', 'pending'), ('running', 'waiting'), ('running', 'done'), ('running', 'failed'),
+        ('waiting', 'running')
+    )) EXECUTE FUNCTION refuse_step()
     """,
 )
 

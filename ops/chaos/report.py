@@ -1,0 +1,73 @@
+"""What people read of the results: a table, and below it what is wrong."""
+
+from collections.abc import Sequence
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ops.chaos.verdict import Result
+
+
+_COLUMNS = (
+    "sent",
+    "acknowledged",
+    "spooled",
+    "stored",
+    "finished",
+    "lost",
+    "altered",
+    "doubled",
+    "refused",
+    "unanswered",
+    "slowest answer",
+    "longest event",
+    "recovered",
+)
+
+
+def failed(results: Sequence[Result]) -> bool:
+    """Whether anything was lost, doubled, altered, wrongly refused, too slow or not finished in any scenario."""
+    return any(result.why for result in results)
+
+
+def show(results: Sequence[Result], page: Console) -> None:
+    """The table, then a line for each thing that went wrong, then the sum."""
+    table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, show_edge=False)
+    table.add_column("scenario")
+    table.add_column("seed", justify="right")
+    for name in _COLUMNS:
+        table.add_column(name, justify="right")
+    table.add_column("")
+    for result in results:
+        table.add_row(*_cells(result))
+    page.print(table)
+    for result in results:
+        for reason in result.why:
+            page.print(f"{result.scenario}/{result.seed}  {reason}")
+        if result.skipped:
+            page.print(f"{result.scenario}/{result.seed}  skipped: {result.skipped}")
+    page.print(summary(results))
+
+
+def summary(results: Sequence[Result]) -> str:
+    """One sentence over all results."""
+    played = [result for result in results if not result.skipped]
+    acknowledged, lost, doubled, altered = (
+        sum(getattr(result, name) for result in played) for name in ("acknowledged", "lost", "doubled", "altered")
+    )
+    wrong = [f"{result.scenario}/{result.seed}" for result in played if result.why]
+    end = f"not as promised: {', '.join(wrong)}" if wrong else "all as promised"
+    count = f"{len(played)} scenarios, {acknowledged:,} events acknowledged"
+    return f"{count}: {lost} lost, {altered} altered, {doubled} doubled; {end}"
+
+
+def _cells(result: Result) -> list[str | Text]:
+    if result.skipped:
+        return [result.scenario, str(result.seed), *("-" for _ in _COLUMNS), Text("skipped", style="yellow")]
+    figures = [f"{getattr(result, name):,}" for name in _COLUMNS[:-3]]
+    recovered = "never" if result.recovered_seconds is None else f"{result.recovered_seconds:.1f} s"
+    times = (f"{result.slowest_ms:,.0f} ms", f"{result.longest_seconds:.1f} s", recovered)
+    verdict = Text("ok", style="green") if result.passed else Text("FAILED", style="bold red")
+    return [result.scenario, str(result.seed), *figures, *times, verdict]

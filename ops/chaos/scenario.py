@@ -1,0 +1,134 @@
+"""What a scenario is: a fault that is played while deliveries come in, and what is right meanwhile."""
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable, Collection
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import asyncpg
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from ops.chaos.throwaway import Throwaway
+from ops.chaos.traffic import Intent
+from shared.errors import PenstockError
+from shared.store.postgres import for_asyncpg
+
+
+ResultT = TypeVar("ResultT")
+
+NOTHING: Collection[int] = frozenset()
+NO_ANSWER: Collection[int] = frozenset({0})
+"""The connection was refused or cut: the process at its other end was killed."""
+UNAVAILABLE: Collection[int] = frozenset({503})
+
+
+class Skipped(PenstockError):
+    """The scenario cannot be played here; the sentence says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """What a scenario plays on.
+
+    ``chance`` follows from the seed; ``say`` tells each act of the fault, the last of which is its end; ``deliver``
+    sends something beside the usual traffic.
+    """
+
+    at: Throwaway
+    chance: random.Random
+    say: Callable[[str], None]
+    deliver: Callable[[Intent], Awaitable[None]]
+
+    async def jitter(self, seconds: float) -> None:
+        """Wait about so long: half to one and a half times."""
+        await asyncio.sleep(seconds * (0.5 + self.chance.random()))
+
+    async def postgres(self, *statements: str, database: str = "") -> None:
+        """Run statements on a connection of their own that is allowed to write. Waits for a server that restarts."""
+        url = for_asyncpg(self.at.noted().database_url)
+        target = f"{url.rpartition('/')[0]}/{database}" if database else url
+        connection = await _patiently(lambda: asyncpg.connect(target, timeout=5, server_settings=_WRITING))
+        try:
+            for statement in statements:
+                await connection.execute(statement, timeout=60)
+        finally:
+            await connection.close(timeout=5)
+
+    async def redis(self, *command: str | int) -> None:
+        """Give Redis one command. Waits for a server that restarts."""
+        async with Redis.from_url(self.at.noted().redis_url, socket_timeout=5, socket_connect_timeout=5) as client:
+            await _patiently(lambda: client.execute_command(*command))  # type: ignore[no-untyped-call]
+
+
+Play = Callable[[Stage], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """``does`` says what happens and ``protects`` what keeps every event whole meanwhile, a sentence each.
+
+    ``needs`` names the servers that have to be embedded ones; ``may_refuse`` the answers that are right while the fault
+    lasts (0 is none at all), ``may_refuse_large`` those that are right for bodies over 64 KiB. ``within_seconds``
+    is how long after the fault everything may take to be finished.
+    """
+
+    name: str
+    does: str
+    protects: str
+    play: Play
+    needs: frozenset[str] = frozenset()
+    may_refuse: Collection[int] = NOTHING
+    may_refuse_large: Collection[int] = NOTHING
+    within_seconds: float = 30.0
+
+
+@dataclass(slots=True)
+class Book:
+    """The scenarios of one module, in the order in which they are played."""
+
+    scenarios: dict[str, Scenario] = field(default_factory=dict)
+
+    def add(
+        self,
+        name: str,
+        *,
+        protects: str,
+        needs: Collection[str] = (),
+        may_refuse: Collection[int] = NOTHING,
+        may_refuse_large: Collection[int] = NOTHING,
+        within_seconds: float = 30.0,
+    ) -> Callable[[Play], Play]:
+        """Enter the decorated function; the first sentence of its docstring says what it does."""
+
+        def enter(play: Play) -> Play:
+            self.scenarios[name] = Scenario(
+                name=name,
+                does=(play.__doc__ or "").strip(),
+                protects=protects,
+                play=play,
+                needs=frozenset(needs),
+                may_refuse=may_refuse,
+                may_refuse_large=may_refuse_large,
+                within_seconds=within_seconds,
+            )
+            return play
+
+        return enter
+
+
+_WRITING = {"default_transaction_read_only": "off", "application_name": "penstock chaos"}
+_PATIENCE_SECONDS = 30.0
+
+
+async def _patiently(ask: Callable[[], Awaitable[ResultT]]) -> ResultT:
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while True:
+        try:
+            return await ask()
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, RedisError) as error:
+            if time.monotonic() > deadline:
+                raise PenstockError(f"a server did not come back: {error}") from None
+        await asyncio.sleep(0.2)

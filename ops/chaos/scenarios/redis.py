@@ -1,0 +1,116 @@
+"""Redis away in every way that it can be."""
+
+import asyncio
+import signal
+
+from ops.chaos.processes import frozen, send
+from ops.chaos.scenario import Book, Stage
+
+
+BOOK = Book()
+OURS = frozenset({"redis"})
+_FROZEN_SECONDS = 10.0
+_HELD_SECONDS = 8.0
+_DEAD_PORT = 1
+
+
+@BOOK.add(
+    "redis-restarted",
+    needs=OURS,
+    protects="the event is in Postgres before its message is sent; workers reconnect; the relay queues what was lost",
+)
+async def restarted(stage: Stage) -> None:
+    """Redis is restarted: once in its own way (SIGTERM), once by force (SIGKILL)."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        stage.say(f"sends {number.name} to Redis")
+        send([each.pid for each in stage.at.alive("redis")], number)
+        await stage.jitter(4.0)
+        await stage.redis("PING")
+
+
+@BOOK.add(
+    "redis-flushed",
+    protects="queues hold pointers only; the relay queues every due row again",
+    within_seconds=15.0,
+)
+async def flushed(stage: Stage) -> None:
+    """Redis loses everything it holds (FLUSHDB), three times in mid-load."""
+    for _ in range(3):
+        stage.say("empties Redis")
+        await stage.redis("FLUSHDB")
+        await stage.jitter(2.0)
+
+
+@BOOK.add(
+    "redis-frozen",
+    needs=OURS,
+    protects="publishing has a deadline and happens after the acknowledgement; workers' reads have deadlines too",
+)
+async def frozen_redis(stage: Stage) -> None:
+    """Redis is stopped (SIGSTOP) for ten seconds and goes on."""
+    stage.say("freezes Redis")
+    with frozen(each.pid for each in stage.at.alive("redis")):
+        await asyncio.sleep(_FROZEN_SECONDS)
+    stage.say("wakes Redis")
+
+
+@BOOK.add(
+    "redis-full",
+    needs=OURS,
+    protects="an out-of-memory reply is a store that is away: rows stay due until a message can be written",
+)
+async def full(stage: Stage) -> None:
+    """Redis refuses every write for lack of memory (CONFIG SET maxmemory) for eight seconds."""
+    stage.say("takes Redis's memory away")
+    try:
+        await stage.redis("CONFIG", "SET", "maxmemory", 1)
+        await asyncio.sleep(_HELD_SECONDS)
+    finally:
+        await stage.redis("CONFIG", "SET", "maxmemory", 0)
+    stage.say("gives Redis its memory back")
+
+
+@BOOK.add(
+    "redis-flapping",
+    needs=OURS,
+    protects="every reconnect is tried for ever; nothing counts attempts down to giving up",
+)
+async def flapping(stage: Stage) -> None:
+    """Redis is frozen and woken six times, and killed (SIGKILL) as soon as it is back, twice."""
+    for _ in range(6):
+        with frozen(each.pid for each in stage.at.alive("redis")):
+            await stage.jitter(0.8)
+        await stage.jitter(0.3)
+    for _ in range(2):
+        stage.say("kills Redis")
+        send([each.pid for each in stage.at.alive("redis")], signal.SIGKILL)
+        await asyncio.sleep(1.0)
+        await stage.redis("PING")
+
+
+@BOOK.add(
+    "connections-cut",
+    protects="a cut connection is made anew by workers, relay and ingress; an unacknowledged message is found again",
+)
+async def cut(stage: Stage) -> None:
+    """All of Redis's connections are cut (CLIENT KILL) every second, eight times."""
+    for _ in range(8):
+        stage.say("cuts Redis's connections")
+        await stage.redis("CLIENT", "KILL", "TYPE", "normal")
+        await stage.jitter(1.0)
+
+
+@BOOK.add(
+    "redis-readonly",
+    needs=OURS,
+    protects="READONLY after a failover is a reason to reconnect, never to stop",
+)
+async def read_only(stage: Stage) -> None:
+    """Redis becomes the replica of a dead server (REPLICAOF) for eight seconds, and its own master again."""
+    stage.say("makes Redis read-only")
+    try:
+        await stage.redis("REPLICAOF", "127.0.0.1", _DEAD_PORT)
+        await asyncio.sleep(_HELD_SECONDS)
+    finally:
+        await stage.redis("REPLICAOF", "NO", "ONE")
+    stage.say("makes Redis its own master again")

@@ -1,0 +1,184 @@
+"""The checker itself is checked: whatever went wrong in a run is counted, told and ends in exit status 1."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import typer
+
+from ops.chaos.evidence import Evidence, Stored
+from ops.chaos.scenario import NO_ANSWER, NOTHING, UNAVAILABLE, Scenario, Stage
+from ops.chaos.sending import Attempt, Sent
+from ops.chaos.verdict import Result, judge
+from ops.cli.chaos import conclude
+
+
+async def _nothing(_: Stage) -> None:
+    """Nothing happens."""
+
+
+CALM = Scenario("calm", "Nothing happens.", "nothing", _nothing)
+
+
+def sent(number: int, **changes: Any) -> Sent:
+    """A Magicline delivery, acknowledged at once."""
+    whole = Sent(
+        provider="magicline",
+        account="studio-berlin",
+        event="CUSTOMER_UPDATED",
+        sha256=f"{number:064x}",
+        size=100,
+        ends="done",
+        attempts=[Attempt(0.0, 0.01, 200, "postgres")],
+        receipt=f"event-{number}",
+    )
+    return replace(whole, **changes)
+
+
+def stored(number: int, **changes: str) -> Stored:
+    """The row of that delivery, followed up."""
+    return replace(Stored(f"event-{number}", "magicline", "studio-berlin", "done", f"{number:064x}"), **changes)
+
+
+def status(*results: Result) -> int:
+    """How the command ends."""
+    try:
+        conclude(results)
+    except typer.Exit as ended:
+        return ended.exit_code
+    return 0
+
+
+def test_a_run_in_which_all_went_well_ends_with_0() -> None:
+    """Every delivery is stored as it was sent and finished."""
+    result = judge(CALM, 1, [sent(1), sent(2)], Evidence([stored(1), stored(2)]), 0.5)
+
+    assert (2, 2, 2, 2, []) == (result.sent, result.acknowledged, result.stored, result.finished, result.why)
+    assert 0 == status(result)
+
+
+def test_one_lost_one_altered_and_one_doubled_are_counted_and_end_with_1() -> None:
+    """The second has no row, the third another body, the fourth is followed up as two events."""
+    rows = [stored(1), stored(3, sha256="f" * 64), stored(4), stored(4, id="event-again")]
+
+    result = judge(CALM, 1, [sent(1), sent(2), sent(3), sent(4)], Evidence(rows), 0.5)
+
+    assert (4, 2, 1, 1, 1) == (result.acknowledged, result.stored, result.lost, result.altered, result.doubled)
+    assert ["lost", "altered", "doubled"] == [reason.partition(":")[0] for reason in result.why]
+    assert 1 == status(result)
+
+
+@pytest.mark.parametrize(
+    ("rows", "counted"),
+    [
+        ([], (1, 0, 0)),
+        ([stored(1, sha256="")], (0, 1, 0)),
+        ([stored(1, account="studio-hamburg")], (0, 1, 0)),
+        ([stored(1), stored(1, id="event-again")], (0, 0, 1)),
+    ],
+)
+def test_each_of_them_alone_ends_with_1(rows: list[Stored], counted: tuple[int, int, int]) -> None:
+    """Lost, altered (also one that cannot be opened any more, or another account's), doubled."""
+    result = judge(CALM, 1, [sent(1)], Evidence(rows), 0.5)
+
+    assert counted == (result.lost, result.altered, result.doubled)
+    assert 1 == status(result)
+
+
+def test_what_the_change_feed_and_the_calls_tell_twice_is_doubled() -> None:
+    """Both are counted beside doubled events."""
+    evidence = Evidence([stored(1)], doubled_changes=["change 7"], fetched_again=["call 8"])
+
+    result = judge(CALM, 1, [sent(1)], evidence, 0.5)
+
+    assert (2, ["doubled: change 7", "doubled: call 8"]) == (result.doubled, result.why)
+    assert 1 == status(result)
+
+
+def test_a_second_delivery_that_is_kept_as_a_duplicate_is_right() -> None:
+    """One event is followed up, the other points to it; imin's deliveries have no identity and are never one."""
+    same = [sent(1), sent(1, receipt="event-again")]
+    kept = [stored(1), stored(1, id="event-again", state="duplicate")]
+    of_imin = [sent(2, provider="imin"), sent(2, provider="imin", receipt="event-other")]
+    kept_of_imin = [stored(2, provider="imin"), stored(2, provider="imin", id="event-other")]
+
+    result = judge(CALM, 1, [*same, *of_imin], Evidence([*kept, *kept_of_imin]), 0.5)
+
+    assert (0, []) == (result.doubled, result.why)
+
+
+def test_an_event_that_ends_otherwise_than_it_should_ends_with_1() -> None:
+    """A failed event is no finished one, and an unknown type has to be parked."""
+    ledger = [sent(1), sent(2, ends="parked")]
+
+    result = judge(CALM, 1, ledger, Evidence([stored(1, state="failed", error="attempts-used-up"), stored(2)]), 0.5)
+
+    assert ["wrong end", "wrong end"] == [reason.partition(":")[0] for reason in result.why]
+    assert 1 == status(result)
+
+
+def test_an_answer_after_four_and_a_half_seconds_ends_with_1() -> None:
+    """However the delivery ended."""
+    late = sent(1, attempts=[Attempt(0.0, 4.6, 200, "postgres")])
+
+    result = judge(CALM, 1, [late], Evidence([stored(1)]), 0.5)
+
+    assert (1, 4600.0) == (result.slow, result.slowest_ms)
+    assert 1 == status(result)
+
+
+@pytest.mark.parametrize(
+    ("answer", "may_refuse", "may_refuse_large", "size", "wrong"),
+    [
+        (503, NOTHING, NOTHING, 100, 1),
+        (503, UNAVAILABLE, NOTHING, 100, 0),
+        (503, NOTHING, UNAVAILABLE, 100, 1),
+        (503, NOTHING, UNAVAILABLE, 100_000, 0),
+        (0, NO_ANSWER, NOTHING, 100, 0),
+        (500, UNAVAILABLE, NO_ANSWER, 100, 1),
+    ],
+)
+def test_a_refusal_is_wrong_unless_the_scenario_says_otherwise(
+    answer: int, may_refuse: frozenset[int], may_refuse_large: frozenset[int], size: int, wrong: int
+) -> None:
+    """The delivery is sent again and taken; what came before counts all the same."""
+    scenario = replace(CALM, may_refuse=may_refuse, may_refuse_large=may_refuse_large)
+    attempts = [Attempt(0.0, 0.1, answer, retry_after="1"), Attempt(1.0, 0.1, 200, "postgres")]
+
+    result = judge(scenario, 1, [sent(1, size=size, attempts=attempts)], Evidence([stored(1)]), 0.5)
+
+    assert wrong == result.wrongly_refused
+    assert 1 == result.refused + result.unanswered
+    assert wrong == status(result)
+
+
+def test_a_503_has_to_say_when_to_come_again() -> None:
+    """Even where a 503 is right."""
+    attempts = [Attempt(0.0, 0.1, 503), Attempt(1.0, 0.1, 200, "postgres")]
+
+    result = judge(replace(CALM, may_refuse=UNAVAILABLE), 1, [sent(1, attempts=attempts)], Evidence([stored(1)]), 0.5)
+
+    assert ["503 without Retry-After"] == [reason.partition(":")[0] for reason in result.why]
+
+
+def test_a_delivery_that_was_never_taken_ends_with_1() -> None:
+    """It was not acknowledged, so it is not lost; but the stores were back and it should have been taken."""
+    never = sent(1, receipt="", attempts=[Attempt(0.0, 0.1, 503, retry_after="1")])
+
+    result = judge(replace(CALM, may_refuse=UNAVAILABLE), 1, [never], Evidence(), 0.5)
+
+    assert (0, 0) == (result.acknowledged, result.lost)
+    assert 1 == status(result)
+
+
+@pytest.mark.parametrize("recovered", [None, 31.0])
+def test_a_recovery_that_never_ends_or_takes_too_long_ends_with_1(recovered: float | None) -> None:
+    """Thirty seconds are allowed here."""
+    assert 1 == status(judge(CALM, 1, [sent(1)], Evidence([stored(1)]), recovered))
+
+
+def test_a_skipped_scenario_is_neither_passed_nor_failed() -> None:
+    """It does not end the command with 1, and it does not pass for played."""
+    skipped = Result("poison", 1, skipped="not here")
+
+    assert (False, 0) == (skipped.passed, status(skipped))

@@ -1,0 +1,114 @@
+"""A worker that takes no messages any more is noticed and replaced; one that cannot take any is left alone."""
+
+import os
+import signal
+import socket
+import time
+from pathlib import Path
+
+import httpx
+from celery import Celery
+from celery.worker import state
+
+from ops.supervisor.children import Child
+from ops.supervisor.heartbeat import Heartbeat
+from redis_faults.api import running_api
+from redis_faults.bench import Bench, running_bench, until
+from shared.configuration import Timing
+from shared.providers.registry import PROVIDERS
+from shared.publishing import celery_settings
+from workers.watchdog import PATIENCE_SECONDS, Occupied, Verdict
+
+
+def _replaced(child: Child, bench: Bench, within: float) -> list[str]:
+    """Tend the child until another process runs, and wait until that one works; what there was to tell."""
+    told: list[str] = []
+    before = bench.worker
+
+    def other() -> bool:
+        told.extend(filter(None, [child.tend()]))
+        return child.process is not before
+
+    until(other, within, "it is not replaced")
+    assert child.process
+    bench.worker = child.process
+    bench.seconds_until_worked(30)
+    return told
+
+
+def test_a_worker_that_takes_no_messages_ends_and_is_replaced(tmp_path: Path, database_url: str) -> None:
+    """Its canary tells, though the process is up, its heartbeat goes on and both stores answer; one line says so."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    heartbeat = tmp_path / "heartbeat"
+    options = ("--heartbeat", str(heartbeat), "--metrics-port", str(port))
+    with running_api() as api, running_bench(tmp_path, database_url, api, *options) as bench:
+        address = f"http://127.0.0.1:{port}"
+        assert 200 == httpx.get(f"{address}/health/live", trust_env=False).status_code
+        age = httpx.get(f"{address}/metrics", trust_env=False).text.partition("canary_age_seconds{")[2].splitlines()[0]
+        assert float(age.split()[1]) < 10
+        child = Child(bench.worker.program, process=bench.worker, heartbeat=Heartbeat(heartbeat))
+        control = Celery("test", set_as_current=False)
+        control.conf.update(celery_settings(bench.redis.url, Timing(), PROVIDERS))
+        ((_, queues),) = control.control.inspect(timeout=3).active_queues().items()
+
+        for queue in queues:
+            control.control.cancel_consumer(queue["name"], reply=True, timeout=3)
+        control.close()
+        began = time.monotonic()
+        told = _replaced(child, bench, PATIENCE_SECONDS + 40)
+
+        assert time.monotonic() - began < PATIENCE_SECONDS + 30
+        assert "worker-imin ended (exit status" in told[0]
+        assert 1 == bench.log.count("the worker takes no messages although both stores answer and it has room")
+
+
+def test_a_worker_that_stands_still_is_killed_and_replaced(tmp_path: Path, database_url: str) -> None:
+    """Its own watchdog stands still with it; the supervisor hears no heartbeat, asks it to end, and kills it."""
+    heartbeat = tmp_path / "heartbeat"
+    options = ("--heartbeat", str(heartbeat))
+    with running_api() as api, running_bench(tmp_path, database_url, api, *options) as bench:
+        child = Child(bench.worker.program, process=bench.worker, heartbeat=Heartbeat(heartbeat, silent=4))
+        still = bench.worker.pid
+        os.kill(still, signal.SIGSTOP)
+
+        told = _replaced(child, bench, 30)
+
+        assert f"worker-imin (process {still}) gave no sign of life for 4 s" in told[0]
+        assert f"worker-imin ended (signal {signal.SIGKILL.value})" in told[1]
+
+
+def test_a_canary_is_overdue_only_after_the_patience() -> None:
+    """Seen or excused, it begins anew."""
+    seen = time.monotonic()
+    verdict = Verdict(lambda: seen, patience=0.2)
+    assert 0.0 == verdict.overdue()
+    until(verdict.overdue, 2, "never overdue")
+    verdict.excuse()
+    assert 0.0 == verdict.overdue()
+    until(verdict.overdue, 2, "never overdue again")
+    seen = time.monotonic()
+    assert 0.0 == verdict.overdue()
+
+
+class _Request:
+    """Stands for a task that a child works on."""
+
+    id = name = "one"
+
+
+def test_a_worker_is_occupied_when_every_child_works_and_no_longer_than_a_task_may_last() -> None:
+    """Half of them is not all; and no task outlives its limit, so what is busy for longer is broken."""
+    occupied = Occupied(children=2, longest=0.3)
+    requests = [_Request(), _Request()]
+    try:
+        state.active_requests.add(requests[0])
+        assert not occupied()
+        state.active_requests.add(requests[1])
+        assert occupied()
+        until(lambda: not occupied(), 2, "it is believed for ever")
+        state.all_total_count[0] += 1
+        assert occupied()
+    finally:
+        for request in requests:
+            state.active_requests.discard(request)

@@ -1,0 +1,34 @@
+"""The children of a worker, as Celery's prefork pool keeps them, but for one fault of Celery 5.6.
+
+After a lost connection its pool takes every child for free (``AsynPool.flush``), and hands the next task to one that
+still works on another: the task waits behind it, for up to the time limit, while other children have nothing to do.
+Mended in 5.7 (https://github.com/celery/celery/pull/10346), which cannot be used: docs/decisions/0002-celery.md.
+"""
+
+from typing import Any
+
+from celery.concurrency import prefork
+from celery.concurrency.asynpool import AsynPool
+
+
+class _Children(AsynPool):
+    _busy_workers: set[int]
+    _cache: dict[int, Any]
+
+    def flush(self) -> None:
+        """Forget what no child has begun, but not who works."""
+        busy = set(self._busy_workers)
+        super().flush()
+        self._busy_workers |= busy & {self._pipe(job) for job in self._cache.values() if job._accepted}  # noqa: SLF001
+
+    @staticmethod
+    def _pipe(job: Any) -> int | None:
+        """What a child that lives and works on the job is known by."""
+        child = job._write_to or job._scheduled_for  # noqa: SLF001 - as Celery's own pool does
+        return int(child.inqW_fd) if child is not None and child._is_alive() else None  # noqa: SLF001
+
+
+class TaskPool(prefork.TaskPool):
+    """Celery's own, with these children."""
+
+    Pool = _Children
