@@ -132,15 +132,17 @@ class Witness:
         """Entries of the change feed that tell what was told before: a notification twice, or a change of nothing."""
         rows = await connection.fetch(
             """
-            SELECT seq, op, before, changed, kind, external_id, times FROM (
-                SELECT *, lag(op) OVER record AS before, row_number() OVER record AS times
+            SELECT seq, op, before[cardinality(before)] AS before, changed, kind, external_id FROM (
+                SELECT *, row_number() OVER record AS times,
+                       array_agg(op) FILTER (WHERE op <> 'updated') OVER (
+                           record ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+                       ) AS before
                 FROM changes WINDOW record AS (PARTITION BY provider, account, kind, external_id ORDER BY seq)
             ) AS entries
             WHERE id > $1 AND (
                 kind = 'imin.update-notification' AND times > 1
-                OR op = 'updated' AND (changed = '{}' OR before = 'deleted')
-                OR op = 'created' AND before IN ('created', 'updated')
-                OR op = 'deleted' AND before = 'deleted'
+                OR op = 'updated' AND changed = '{}'
+                OR op <> 'updated' AND op = before[cardinality(before)]
             )
             ORDER BY seq
             """,

@@ -77,7 +77,7 @@ WITH incoming AS (
     WHERE r.provider = c.provider AND r.account = c.account AND r.kind = c.kind AND r.external_id = c.external_id
 )
 INSERT INTO changes (op, provider, account, kind, external_id, changed, event_id)
-SELECT CASE WHEN deleted THEN 'deleted' WHEN was_deleted IS NOT NULL THEN 'created' ELSE 'updated' END,
+SELECT CASE WHEN deleted = (was_deleted IS NOT NULL) THEN 'updated' WHEN deleted THEN 'deleted' ELSE 'created' END,
        provider, account, kind, external_id,
        ARRAY(
            SELECT coalesce(o.key, n.key)

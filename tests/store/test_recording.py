@@ -118,6 +118,15 @@ async def test_a_deletion_makes_one_change_however_often_it_is_told(db: Connecti
     assert ["created", "deleted"] == [op for op, _, _ in await changes(db)]
 
 
+async def test_what_changes_about_a_deleted_record_is_an_update(db: Connection) -> None:
+    """It is deleted once; its fields may change all the same (Paybook's soft deletion)."""
+    await apply(db, seen('{"v": 1}', began=1, deleted=True))
+
+    await apply(db, seen('{"v": 2}', began=2, deleted=True))
+
+    assert [("deleted", "a", []), ("updated", "a", ["v"])] == await changes(db)
+
+
 async def test_a_record_that_returns_is_created_again(db: Connection) -> None:
     """A newer answer with a live record ends its deletion."""
     await apply(db, seen('{"v": 1}', began=1))
