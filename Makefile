@@ -3,9 +3,10 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
+BENCH_STAMP := .venv/.bench-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test lint format lock clean
+.PHONY: help install run test chaos lint format bench lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +28,9 @@ run: $(STAMP) ## Start the whole pipeline, with the demo lab sending traffic
 test: $(STAMP) lint ## Run every check that CI runs (T=path runs one)
 	@$(BIN)/python -m pytest $(T)
 
+chaos: $(STAMP) ## Play every fault scenario, three seeds, and count what is lost (A="--scenario S")
+	@exec $(BIN)/penstock chaos --seed 1 --seed 2 --seed 3 $(A)
+
 lint: $(STAMP) ## ruff, mypy, import contracts
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -37,9 +41,20 @@ format: $(STAMP) ## Lay the code out
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-lock: $(STAMP) ## Renew requirements/all.txt (exact versions, hashes, no index named)
+# The yardsticks' libraries go into the same .venv, at the versions that everything else here has.
+$(BENCH_STAMP): $(STAMP) requirements/bench.txt
+	@echo "Installing the yardsticks into .venv (once) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bench.txt
+	@touch $@
+
+bench: $(BENCH_STAMP) ## Measure Penstock beside its yardsticks (Q=1: under two minutes)
+	@exec $(BIN)/penstock bench $(if $(Q),--quick)
+
+lock: $(STAMP) ## Renew requirements/*.txt (exact versions, hashes, no index named)
 	@$(BIN)/uv pip compile pyproject.toml --extra embedded --group dev --universal --python-version 3.11 \
 		--generate-hashes --no-emit-index-url --no-header --upgrade --quiet --output-file requirements/all.txt
+	@$(BIN)/uv pip compile --group bench --constraint requirements/all.txt --universal --python-version 3.11 \
+		--generate-hashes --no-emit-index-url --no-header --upgrade --quiet --output-file requirements/bench.txt
 
 clean: ## Remove .venv and the data of the demo
 	rm -rf .venv .penstock
