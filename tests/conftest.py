@@ -1,6 +1,7 @@
 """The real servers of a test run, and fresh databases on them."""
 
 import asyncio
+import signal
 import uuid
 from collections.abc import Iterator
 
@@ -10,6 +11,10 @@ import pytest
 from ops.embedded.postgres import Postgres
 from ops.embedded.redis import Redis
 from shared.store.migrating import upgrade
+
+
+# Where the tests run as a background job of a shell, SIGINT is inherited as ignored, by them and by all they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

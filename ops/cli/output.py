@@ -1,5 +1,6 @@
 """What commands print: tables for people, a JSON object a line for programs; bounded memory either way."""
 
+import os
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -74,6 +75,8 @@ def write(content: bytes) -> None:
     except BrokenPipeError:  # the reader has seen enough: no error
         raise
     except OSError as error:
+        # What is left in the buffer would fail once more, loudly, when the interpreter ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise PenstockError(f"standard output cannot be written to: {error.strerror}") from None
 
 
