@@ -48,6 +48,14 @@ def database_url(postgres: Postgres, template: str) -> str:
 
 
 @pytest.fixture
+def empty_database_url(postgres: Postgres) -> str:
+    """A fresh database without tables."""
+    name = f"empty_{uuid.uuid4().hex}"
+    _create(postgres, name)
+    return _url(postgres, name)
+
+
+@pytest.fixture
 def anyio_backend() -> str:
     """Asyncio is the event loop that Penstock runs on."""
     return "asyncio"

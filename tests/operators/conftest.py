@@ -4,8 +4,7 @@ import asyncio
 import os
 import subprocess
 import sys
-import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,10 +12,8 @@ import asyncpg
 import msgspec
 import pytest
 
-from ops.embedded.postgres import Postgres
 from ops.embedded.redis import Redis
 from shared.sealing import generate_key
-from shared.store.migrating import upgrade
 
 
 class Result(NamedTuple):
@@ -68,37 +65,10 @@ class Store(NamedTuple):
 Penstock = Callable[..., Result]
 
 
-@pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
-    """A Postgres of this test run's own; the data folder must be open to the user that the server runs as."""
-    folder = tmp_path_factory.mktemp("postgres")
-    for place in (folder, *folder.parents[:2]):
-        place.chmod(0o755)
-    with Postgres(folder) as server:
-        yield server
-
-
-@pytest.fixture(scope="session")
-def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
-    """A Redis of this test run's own."""
-    with Redis(tmp_path_factory.mktemp("redis")) as server:
-        yield server
-
-
-@pytest.fixture(scope="session")
-def template(postgres: Postgres) -> str:
-    """The name of a migrated database that tests copy: quicker than migrating each."""
-    _create(postgres, "penstock_template")
-    upgrade(_url(postgres, "penstock_template"))
-    return "penstock_template"
-
-
 @pytest.fixture
-def store(postgres: Postgres, template: str) -> Store:
+def store(database_url: str) -> Store:
     """A fresh migrated database."""
-    name = f"test_{uuid.uuid4().hex}"
-    _create(postgres, name, template)
-    return Store(_url(postgres, name))
+    return Store(database_url)
 
 
 @pytest.fixture
@@ -133,19 +103,3 @@ def clean_environment(variables: Mapping[str, str | None]) -> dict[str, str]:
     project = str(Path(__file__).parents[2])
     set_here = {name: value for name, value in variables.items() if value is not None}
     return {**kept, "PYTHONPATH": project, "PYTHONWARNINGS": "error", **set_here}
-
-
-def _url(server: Postgres, database: str) -> str:
-    return f"{server.url.rpartition('/')[0]}/{database}"
-
-
-def _create(server: Postgres, name: str, template: str = "template0") -> None:
-    asyncio.run(_execute(server.url, f"CREATE DATABASE {name} TEMPLATE {template}"))
-
-
-async def _execute(url: str, statement: str) -> None:
-    connection = await asyncpg.connect(url)
-    try:
-        await connection.execute(statement)
-    finally:
-        await connection.close()

@@ -182,17 +182,13 @@ def test_a_new_key_is_printed_that_the_settings_take(penstock: Any) -> None:
     assert re.fullmatch(r"[A-Za-z0-9_-]{43}=\n", first)
 
 
-def test_a_fresh_database_is_migrated_once(postgres: Any, penstock: Any) -> None:
+def test_a_fresh_database_is_migrated_once(empty_database_url: str, penstock: Any) -> None:
     """``--check`` changes nothing and fails until it is done; a second run finds nothing to do."""
-    from operators.conftest import _create  # noqa: PLC0415 - only here a database without tables is needed
-
-    _create(postgres, "to_be_migrated")
-    url = f"{postgres.url.rpartition('/')[0]}/to_be_migrated"
-    missing = penstock("migrate", "--check", PENSTOCK_DATABASE_URL=url)
+    missing = penstock("migrate", "--check", PENSTOCK_DATABASE_URL=empty_database_url)
     needed = f"the database is at revision none, this version needs {newest()}: run `penstock migrate`"
     assert (1, f"penstock: {needed}\n") == (missing.status, missing.errors)
-    done = penstock("migrate", PENSTOCK_DATABASE_URL=url)
+    done = penstock("migrate", PENSTOCK_DATABASE_URL=empty_database_url)
     assert (0, f"The database is at revision {newest()} now; it was at none.\n".encode()) == (done.status, done.output)
     for arguments in (("migrate",), ("migrate", "--check")):
-        again = penstock(*arguments, PENSTOCK_DATABASE_URL=url)
+        again = penstock(*arguments, PENSTOCK_DATABASE_URL=empty_database_url)
         assert (0, f"The database is at revision {newest()}, the newest.\n".encode()) == (again.status, again.output)
