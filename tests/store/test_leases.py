@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 from uuid import UUID
 
@@ -24,6 +25,8 @@ pytestmark = pytest.mark.anyio
 LEASE_SECONDS = 1.5
 BEAT_SECONDS = 0.2
 LOOK_SECONDS = 0.05
+LATE_SECONDS = 0.5
+"""So long after a freeze a worker that waits before it connects again may be silent."""
 
 
 async def test_the_claims_of_a_dead_process_are_due_again(db: Connection, receive: Receive) -> None:
@@ -83,10 +86,25 @@ async def test_a_dead_process_lapses_a_lease_after_its_last_beat(db: Connection,
     assert None is await db.fetchval("SELECT claimed_by FROM events")
 
 
+async def test_a_look_that_was_held_up_ends_no_lease(db: Connection) -> None:
+    """The statement was under way when Postgres froze: when it is carried out at last, beats are as late as it is."""
+    process = await worker(db)
+    await db.execute("UPDATE worker_processes SET beat_at = now() - interval '1 hour'")
+    before: datetime = await db.fetchval("SELECT clock_timestamp()")
+
+    late = await leases.expire(db, LEASE_SECONDS, until=before)
+    in_time = await leases.expire(db, LEASE_SECONDS, until=before + timedelta(hours=1))
+
+    assert (0, 1) == (late, in_time)
+    assert None is await db.fetchval("SELECT id FROM worker_processes WHERE id = $1", process)
+
+
 async def test_a_postgres_that_froze_for_longer_than_a_lease_costs_nobody_the_lease(frozen: "Freezable") -> None:
     """Nobody could beat meanwhile; whoever watches has not read without a gap and gives them time to."""
     watching, beating = [await asyncpg.connect(frozen.url) for _ in range(2)]
     process = await worker(beating)
+    awake = asyncio.Event()
+    awake.set()
     given_up = 0
 
     async def watch() -> None:
@@ -98,17 +116,21 @@ async def test_a_postgres_that_froze_for_longer_than_a_lease_costs_nobody_the_le
 
     async def beat() -> None:
         while True:
-            # as slow as a beat may be, so that the watcher is the first to be answered after the freeze
-            await asyncio.sleep(BEAT_SECONDS)
+            if not awake.is_set():
+                await awake.wait()
+                await asyncio.sleep(LATE_SECONDS)
             await leases.beat(beating, process, "worker-imin-1")
+            await asyncio.sleep(BEAT_SECONDS)
 
     tasks = [asyncio.create_task(watch()), asyncio.create_task(beat())]
-    for _ in range(3):
+    for _ in range(2):
         await asyncio.sleep(1.2 * LEASE_SECONDS)
+        awake.clear()
         frozen.stop()
         await asyncio.sleep(1.5 * LEASE_SECONDS)
         frozen.go_on()
-    await asyncio.sleep(0.5 * LEASE_SECONDS)
+        awake.set()
+    await asyncio.sleep(LEASE_SECONDS)
     for task in tasks:
         task.cancel()
     ended = await asyncio.gather(*tasks, return_exceptions=True)

@@ -91,6 +91,20 @@ async def test_a_call_that_kills_whoever_makes_it_alone_is_given_up(db: Connecti
     assert "poison" == await db.fetchval("SELECT error_reason FROM events WHERE id = $1", poison)
 
 
+async def test_the_first_death_only_makes_suspect(db: Connection, receive: Receive) -> None:
+    """Even of a call that happened to be alone: a machine that goes down takes what it holds with it, guilty or not."""
+    await receive()
+    await plan(db, await worker(db), CALL)
+    states = []
+    for _ in range(3):
+        process = await worker(db)
+        await claim_fetches(db, process)
+        await die(db, process)
+        states += [row["state"] for row in await fetch_rows(db)]
+
+    assert ["pending", "pending", "failed"] == states
+
+
 async def test_who_survives_is_not_suspect_any_more(db: Connection, receive: Receive) -> None:
     """An event whose plan was committed starts with a clean slate when it is replayed, and so do its calls."""
     await receive()

@@ -1,0 +1,47 @@
+"""The change feed's numbers outlive a dump and restore."""
+
+import asyncio
+import os
+import subprocess
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from ops.embedded.postgres import programs
+from shared.store.numbering import number_changes
+
+
+pytestmark = pytest.mark.anyio
+
+CHANGE = """
+    INSERT INTO changes (op, provider, account, kind, external_id, changed)
+    VALUES ('created', 'imin', 'main', 'thing', $1, '{}')
+"""
+
+
+async def test_a_dump_and_restore_hides_no_entry(database_url: str, tmp_path: Path) -> None:
+    """Entries numbered before, numbered only after, and written after the restore: all in order, none below another."""
+    before = await asyncpg.connect(database_url)
+    await before.executemany(CHANGE, [["a"], ["b"]])
+    await number_changes(before)
+    await before.execute(CHANGE, "not numbered yet")
+    empty = database_url.replace("test_", "restored_")
+    await before.execute(f"CREATE DATABASE {empty.rpartition('/')[2]} TEMPLATE template0")
+    await before.close()
+
+    dump = tmp_path / "dump"
+    for program, *arguments in (
+        ("pg_dump", "--format=custom", f"--file={dump}", database_url),
+        ("pg_restore", "--exit-on-error", f"--dbname={empty}", str(dump)),
+    ):
+        command = [str(programs() / program), *arguments]
+        await asyncio.to_thread(subprocess.run, command, check=True, env={"PATH": os.defpath}, timeout=60)
+    after = await asyncpg.connect(empty)
+    await after.execute(CHANGE, "written after")
+    await number_changes(after)
+    feed = await after.fetch("SELECT seq, external_id FROM changes ORDER BY seq")
+    await after.close()
+
+    assert ["a", "b", "not numbered yet", "written after"] == [row["external_id"] for row in feed]
+    assert [1, 2, 3, 4] == [row["seq"] for row in feed]
