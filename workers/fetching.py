@@ -15,6 +15,7 @@ from shared.errors import BrokenAnswer, RefusedAnswer, StoreAway
 from shared.providers.account import AccountSettings
 from shared.providers.interface import Answer, FollowUp, Limit, Outcome
 from shared.providers.registry import PROVIDERS
+from shared.queue import fetch_task
 from shared.store import fetching
 from shared.store.fetching import ClaimedFetch, Result
 from shared.store.postgres import Connection
@@ -43,9 +44,12 @@ INSTEAD = frozenset({403, 404})
 SAID_CHARACTERS = 200
 
 
-async def fetch(process: WorkerProcess, provider: str, ids: Sequence[int]) -> str:
-    """Make the named calls, then others of the provider that are due, batch by batch; says how many were made."""
-    until = time.monotonic() + TASK_SECONDS
+async def fetch(process: WorkerProcess, provider: str, ids: Sequence[int], until: float | None = None) -> str:
+    """Make the named calls, then others of the provider that are due, batch by batch; says how many were made.
+
+    After ``until`` (of the monotonic clock) it takes no more and leaves the rest to a task of its own.
+    """
+    until = time.monotonic() + TASK_SECONDS if until is None else until
     made = 0
     turns = Turns()
     while turns.left:
@@ -62,7 +66,7 @@ async def fetch(process: WorkerProcess, provider: str, ids: Sequence[int]) -> st
             await _make(process, claimed)
         made += len(claimed)
         if time.monotonic() > until:
-            await process.wake(provider, ())
+            await process.wake(provider, fetch_task(provider))
             return f"{made} fetched, more to do"
     return f"{made} fetched"
 

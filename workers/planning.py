@@ -1,5 +1,6 @@
 """The plan step: events are read, duplicates dropped, and what remains turned into fetches."""
 
+import time
 from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
@@ -9,12 +10,13 @@ import structlog
 from shared.errors import PenstockError, Unreadable
 from shared.providers.interface import Delivery, FollowUp
 from shared.providers.registry import PROVIDERS
+from shared.queue import fetch_task, plan_task
 from shared.sealing import BrokenSeal
 from shared.store import planning
 from shared.store.opening import Opened
 from shared.store.planning import ClaimedEvent, Planned
 from shared.store.postgres import Connection
-from workers.fetching import fetch
+from workers.fetching import TASK_SECONDS, fetch
 from workers.process import WorkerProcess
 from workers.transactions import again_on_conflict
 from workers.turns import Turns
@@ -24,7 +26,11 @@ log = structlog.get_logger("penstock.plan")
 
 
 async def plan(process: WorkerProcess, provider: str, ids: Sequence[UUID]) -> str:
-    """Plan the named events and whatever else of the provider is due, and make the first calls; says what was done."""
+    """Plan the named events and whatever else of the provider is due, and make the first calls; says what was done.
+
+    After ``TASK_SECONDS`` it takes no more and leaves the rest to a successor, so that no backlog meets the time limit.
+    """
+    until = time.monotonic() + TASK_SECONDS
     following_up = process.watch.current.following_up
     planned = duplicates = parked = 0
     turns = Turns()
@@ -41,7 +47,10 @@ async def plan(process: WorkerProcess, provider: str, ids: Sequence[UUID]) -> st
                 continue
             done = await _commit(process, [await _read(process, event) for event in claimed])
         planned, duplicates, parked = planned + done.planned, duplicates + done.duplicates, parked + done.parked
-        await _fetch_opened(process, provider, done.opened)
+        await _fetch_opened(process, provider, done.opened, until)
+        if time.monotonic() > until:
+            await process.wake(provider, plan_task(provider))
+            break
     return f"{planned} planned, {duplicates} duplicates, {parked} parked"
 
 
@@ -53,14 +62,14 @@ async def _commit(process: WorkerProcess, plans: Sequence[Planned]) -> planning.
     return await again_on_conflict(commit)
 
 
-async def _fetch_opened(process: WorkerProcess, provider: str, opened: Sequence[Opened]) -> None:
+async def _fetch_opened(process: WorkerProcess, provider: str, opened: Sequence[Opened], until: float) -> None:
     """Make the first batch of calls here; further batches are messages of their own, for other processes to share."""
     due = [fetch.id for fetch in opened if fetch.due]
     batch = process.watch.current.following_up.concurrent_calls
     for start in range(batch, len(due), batch):
-        await process.wake(provider, due[start : start + batch])
+        await process.wake(provider, fetch_task(provider), due[start : start + batch])
     if due:
-        await fetch(process, provider, due[:batch])
+        await fetch(process, provider, due[:batch], until)
 
 
 async def _read(process: WorkerProcess, event: ClaimedEvent) -> Planned:

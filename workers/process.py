@@ -22,7 +22,7 @@ from shared.budgets import Budgets
 from shared.errors import PenstockError, StoreAway
 from shared.providers.registry import PROVIDERS
 from shared.publishing import Publisher
-from shared.queue import fetch_task, queue_of
+from shared.queue import queue_of
 from shared.sealing import Keys
 from shared.settings import Settings
 from shared.store import leases
@@ -92,10 +92,10 @@ class WorkerProcess:
             future.cancel()
             raise
 
-    async def wake(self, provider: str, fetches: Sequence[int]) -> None:
-        """Put fetches on the provider's queue for other processes; if Redis is away the relay does it later."""
+    async def wake(self, provider: str, task: str, ids: Sequence[int] = ()) -> None:
+        """Put a task on the provider's queue, for whoever is free; if Redis is away the relay does it later."""
         try:
-            await asyncio.to_thread(self.publisher.publish, fetch_task(provider), queue_of(provider), [list(fetches)])
+            await asyncio.to_thread(self.publisher.publish, task, queue_of(provider), [list(ids)])
         except StoreAway as error:
             self._log.warning("a message could not be sent; the relay will", reason=str(error))
 

@@ -1,5 +1,6 @@
 """Claiming fetches and committing what came of them."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -181,17 +182,60 @@ async def _update(connection: Connection, results: Sequence[Result]) -> list[int
 
     Returns the newer ones: they wait now.
     """
-    heirs = await connection.fetch(
+    waiting = [result for result in results if result.state == "waiting"]
+    merged = await _merge(connection, waiting) if waiting else {}
+    ids, *columns = _columns([result for result in results if result.fetch.id not in merged])
+    # The rows are named by id twice: without statistics (a young table) the planner would read the whole of it.
+    await connection.execute(
         """
         WITH result AS (
             SELECT * FROM unnest($1::bigint[], $2::text[], $3::int[], $4::text[], $5::text[], $6::interval[],
-                                 $7::bool[], $8::bool[])
-            AS r (id, state, status, reason, detail, wait, counted, called)
+                                 $7::bool[])
+            AS r (id, state, status, reason, detail, wait, counted)
+        ), woken AS (
+            -- what was asked for anew while this one ran need not wait for its turn at the relay
+            UPDATE fetches f SET queue_at = greatest(f.due_at, now())
+            WHERE f.state = 'pending' AND f.resource = ANY(ARRAY(
+                SELECT ended.resource FROM fetches ended
+                WHERE ended.id = ANY($1) AND ended.id IN (SELECT id FROM result WHERE state <> 'waiting')
+            ))
+        )
+        UPDATE fetches f SET
+            state = r.state, status = coalesce(r.status, f.status), error_reason = r.reason,
+            error_detail = nullif(r.detail, ''), claimed_by = NULL, token = NULL, suspect = false, deaths = 0,
+            attempts = f.attempts - CASE WHEN r.counted THEN 0 ELSE 1 END,
+            due_at = CASE WHEN r.state = 'waiting' THEN now() + r.wait ELSE f.due_at END,
+            queue_at = CASE WHEN r.state = 'waiting' THEN now() + r.wait ELSE f.queue_at END,
+            finished_at = CASE WHEN r.state <> 'waiting' THEN now() END
+        FROM result r WHERE f.id = ANY($1) AND f.id = r.id
+        """,
+        ids,
+        *columns,
+    )
+    called = Counter(result.fetch.provider for result in results if result.called)
+    await connection.execute(
+        """
+        INSERT INTO tallies (provider, what, state, delta)
+        SELECT provider, 'calls', '', delta FROM unnest($1::text[], $2::bigint[]) AS t (provider, delta)
+        """,
+        [*called],
+        [*called.values()],
+    )
+    return sorted(set(merged.values()))
+
+
+async def _merge(connection: Connection, waiting: Sequence[Result]) -> dict[int, int]:
+    """Merge fetches that wait again into newer open ones for their resources, where there are; old id to new id."""
+    rows = await connection.fetch(
+        """
+        WITH result AS (
+            SELECT * FROM unnest($1::bigint[], $2::text[], $3::int[], $4::text[], $5::text[], $6::interval[],
+                                 $7::bool[])
+            AS r (id, state, status, reason, detail, wait, counted)
         ), merged AS (
             SELECT result.*, heir.id AS heir, lost.attempts FROM result
-            JOIN fetches lost ON lost.id = result.id
+            JOIN fetches lost ON lost.id = ANY($1) AND lost.id = result.id
             JOIN fetches heir ON heir.resource = lost.resource AND heir.state IN ('pending', 'waiting')
-            WHERE result.state = 'waiting'
         ), inherited AS (
             UPDATE fetches f SET
                 state = 'waiting', attempts = greatest(f.attempts, m.attempts - CASE WHEN m.counted THEN 0 ELSE 1 END),
@@ -206,27 +250,17 @@ async def _update(connection: Connection, results: Sequence[Result]) -> list[int
             DELETE FROM event_fetches WHERE fetch_id IN (SELECT id FROM merged)
         ), gone AS (
             DELETE FROM fetches WHERE id IN (SELECT id FROM merged)
-        ), woken AS (
-            -- what was asked for anew while this one ran need not wait for its turn at the relay
-            UPDATE fetches f SET queue_at = greatest(f.due_at, now())
-            FROM fetches ended, result r
-            WHERE ended.id = r.id AND r.state <> 'waiting' AND f.resource = ended.resource AND f.state = 'pending'
-        ), tallied AS (
-            INSERT INTO tallies (provider, what, state, delta)
-            SELECT f.provider, 'calls', '', count(*) FROM result r JOIN fetches f ON f.id = r.id
-            WHERE r.called GROUP BY f.provider
-        ), written AS (
-            UPDATE fetches f SET
-                state = r.state, status = coalesce(r.status, f.status), error_reason = r.reason,
-                error_detail = nullif(r.detail, ''), claimed_by = NULL, token = NULL, suspect = false, deaths = 0,
-                attempts = f.attempts - CASE WHEN r.counted THEN 0 ELSE 1 END,
-                due_at = CASE WHEN r.state = 'waiting' THEN now() + r.wait ELSE f.due_at END,
-                queue_at = CASE WHEN r.state = 'waiting' THEN now() + r.wait ELSE f.queue_at END,
-                finished_at = CASE WHEN r.state <> 'waiting' THEN now() END
-            FROM result r WHERE f.id = r.id AND f.id NOT IN (SELECT id FROM merged)
         )
-        SELECT heir FROM merged
+        SELECT id, heir FROM merged
         """,
+        *_columns(waiting),
+    )
+    return {row["id"]: row["heir"] for row in rows}
+
+
+def _columns(results: Sequence[Result]) -> tuple[list[object], ...]:
+    """Id, state, status, reason, detail, wait, counted."""
+    return (
         [result.fetch.id for result in results],
         [result.state for result in results],
         [result.status for result in results],
@@ -234,9 +268,7 @@ async def _update(connection: Connection, results: Sequence[Result]) -> list[int
         [result.detail for result in results],
         [timedelta(seconds=result.wait_seconds) for result in results],
         [result.counted for result in results],
-        [result.called for result in results],
     )
-    return [row["heir"] for row in heirs]
 
 
 def _line(result: Result) -> tuple[str, str]:

@@ -71,12 +71,15 @@ async def test_nothing_is_lost_or_doubled_when_everybody_works_at_once(database_
     tallied = await db.fetch(
         "SELECT state, sum(delta)::int AS n FROM tallies WHERE what = 'event' GROUP BY 1 HAVING sum(delta) <> 0"
     )
+    given_up = await db.fetch("SELECT DISTINCT error_reason FROM events WHERE state = 'parked'")
     changes = await db.fetch("SELECT kind, external_id, op, count(*) AS n FROM changes GROUP BY 1, 2, 3")
     await db.close()
 
     counts = {row["state"]: row["n"] for row in rows}
     assert len(received) == sum(counts.values())
-    assert {"done"} == set(counts) - {"failed"}
+    assert {"done"} == set(counts) - {"failed", "parked"}
+    # Workers die by chance here; two deaths in a row with nothing else in hand look like poison to anybody.
+    assert {"poison"} >= {row["error_reason"] for row in given_up}
     assert counts == {row["state"]: row["n"] for row in tallied}
     assert {1} == {row["n"] for row in changes if row["op"] == "created"}
 
