@@ -1,6 +1,7 @@
 """The ingress process: settings in, sockets open, uvicorn around the application."""
 
 import logging
+import resource
 import socket
 
 import structlog
@@ -22,6 +23,7 @@ from shared.watching import ConfigurationWatch
 BACKLOG = 4096
 KEEP_ALIVE_SECONDS = 75
 DRAIN_SECONDS = 10
+OPEN_FILES = 65_536
 
 
 def serve(settings: Settings, *, fd: int | None, host: str, port: int, metrics_port: int) -> None:
@@ -34,6 +36,7 @@ def serve(settings: Settings, *, fd: int | None, host: str, port: int, metrics_p
     if settings.redis_url is None:
         raise SettingsError("PENSTOCK_REDIS_URL: not set; `penstock up` starts a Redis of its own")
     set_up_logs(settings.log_level, settings.log_format)
+    _allow_connections()
     keys = Keys.parse(settings.encryption_keys)
     watch = ConfigurationWatch(settings.config)
     redis_url = settings.redis_url.get_secret_value()
@@ -72,6 +75,14 @@ def serve(settings: Settings, *, fd: int | None, host: str, port: int, metrics_p
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
     structlog.get_logger("penstock.ingress").info("listening", port=listener.getsockname()[1])
     uvicorn.Server(config).run(sockets=[listener])
+
+
+def _allow_connections() -> None:
+    """As many open files as this user may have: while a store is away each waiting request holds a connection."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, OPEN_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _listener(fd: int | None, host: str, port: int) -> socket.socket:

@@ -111,7 +111,7 @@ def test_relays_that_are_killed_again_and_again(
 ) -> None:
     """Whatever instruction a relay dies at, every event arrives once."""
     own_postgres.freeze()
-    deliveries = asyncio.run(steadily(ingress, rate=700, seconds=4))
+    deliveries = asyncio.run(steadily(ingress, rate=350, seconds=7))
     own_postgres.wake()
     with redis.Redis.from_url(own_redis.url) as client:
         assert client.xlen(SPOOL) > 2000
