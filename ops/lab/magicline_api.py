@@ -14,7 +14,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from ops.lab.gate import FAULT
-from ops.lab.magicline_things import CUSTOMERS, FIRST_CUSTOMER
+from ops.lab.magicline_things import CUSTOMERS, FIRST_CUSTOMER, ZONE
 from ops.lab.magicline_world import MagiclineWorld
 from ops.lab.seeded import hexadecimal
 
@@ -170,7 +170,7 @@ class MagiclineApi:
 
     async def _checkins(self, request: Request, world: MagiclineWorld) -> Response:
         which = _reachable_customer(request, world)
-        now = world.now()
+        now = world.now().astimezone(ZONE)  # days are the studio's, an hour or two ahead of UTC
         try:
             first = world.local_date(request.query_params.get("fromDate") or (now - timedelta(days=31)).isoformat())
             last = world.local_date(request.query_params.get("toDate") or now.isoformat()) + timedelta(days=1)
