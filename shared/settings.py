@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from shared.errors import SettingsError
 
@@ -15,10 +14,10 @@ from shared.errors import SettingsError
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """The environment, one page. Ports of 0 take any free port."""
 
-    model_config = SettingsConfigDict(env_prefix="PENSTOCK_", frozen=True, extra="ignore", hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
     # ── files ────────────────────────────────────────────────────────────────
     config: Path = Path("penstock.toml")
@@ -46,19 +45,6 @@ class Settings(BaseSettings):
     log_level: str = "INFO"
     log_format: str = "auto"
     """``json``, ``console``, or ``auto``: console on a terminal, JSON elsewhere."""
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Only what ``read`` hands over: the environment is looked at in one place, where an empty value is none."""
-        del settings_cls, env_settings, dotenv_settings, file_secret_settings
-        return (init_settings,)
 
     @classmethod
     def read(cls, environment: Mapping[str, str] | None = None) -> "Settings":
