@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ingress.body import BodyReader
+from ingress.gauging import gauge
 from ingress.health import HEALTH_PATHS, Health
 from ingress.incoming import IncomingArea
 from ingress.keeping import Keeping
@@ -20,6 +22,7 @@ from ingress.pointers import Pointers, Publisher
 from ingress.receive import Reception
 from ingress.refusals import REFUSALS, WrongMethod
 from ingress.routes import Routes
+from shared.heartbeat import beat
 
 
 if TYPE_CHECKING:
@@ -44,6 +47,7 @@ def compose(
     publisher: Publisher,
     metrics: "IngressMetrics",
     data: Path,
+    heartbeat: Path | None = None,
 ) -> "ASGIApp":
     """The ASGI application; its lifespan starts and stops what runs beside the requests. Raises StoreAway."""
     area = IncomingArea(data / "incoming")
@@ -59,9 +63,18 @@ def compose(
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
-        beside = [asyncio.create_task(watch.run()), asyncio.create_task(tell(routes))]
+        beside = [
+            asyncio.create_task(watch.run()),
+            asyncio.create_task(tell(routes)),
+            asyncio.create_task(gauge(keeping, metrics)),
+        ]
+        if heartbeat:
+            beside.append(asyncio.create_task(beat(heartbeat)))
         pointers.start()
         keeping.start()
+        # What was made until now stays: a collection of garbage that walked through it would hold every request up.
+        gc.collect()
+        gc.freeze()
         try:
             yield
         finally:
@@ -69,6 +82,7 @@ def compose(
                 task.cancel()
             await keeping.stop()
             await asyncio.to_thread(pointers.stop)
+            metrics.flush()
             area.close()
 
     rest = Starlette(

@@ -6,7 +6,9 @@ import fcntl
 import io
 import os
 import shutil
+import sys
 import threading
+from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 from uuid import UUID, uuid4
@@ -16,6 +18,12 @@ from shared.sealing import Keys, Sealer
 
 
 LIMIT_BYTES: Final = 512 * 1024 * 1024
+THREADS: Final = 4
+SYNC_BYTES: Final = 1024 * 1024
+"""What may wait for the disk. On ext4 the next commit of Postgres waits for all of it (ext4(5), ``data=ordered``): with
+one flush of 64 MiB at the end, the slowest hundredth of the small deliveries meanwhile took 15 times as long, not 2."""
+NICENESS: Final = 10
+"""Large bodies may take their time; small ones, and the loop that serves them, go first."""
 
 
 class IncomingArea:
@@ -30,6 +38,8 @@ class IncomingArea:
         self._limit = limit_bytes
         self._used = 0
         self._counting = threading.Lock()
+        # Threads of their own: a disk that hangs must hold up nothing but large bodies.
+        self.threads: Executor = ThreadPoolExecutor(THREADS, "bodies", initializer=_step_back)
         self.folder = parent / uuid4().hex
         try:
             parent.mkdir(parents=True, exist_ok=True)
@@ -57,6 +67,7 @@ class IncomingArea:
 
     def close(self) -> None:
         """Remove the folder."""
+        self.threads.shutdown(wait=False, cancel_futures=True)
         shutil.rmtree(self.folder, ignore_errors=True)
         self._lock.close()
 
@@ -71,6 +82,13 @@ class IncomingFile:
         self._reserved = 0
         self._file: io.FileIO | None = None
         self._busy = threading.Lock()
+        self._discarded = False
+        self._unsynced = 0
+
+    @property
+    def threads(self) -> Executor:
+        """Where what blocks is to run."""
+        return self._area.threads
 
     def reserve(self, count: int) -> None:
         """Claim space for the next bytes. Raises StoreAway."""
@@ -91,24 +109,39 @@ class IncomingFile:
 
     def _append(self, sealed: bytes) -> None:
         with self._busy:
+            if self._discarded:
+                raise StoreAway("the body was given up")
             try:
                 if self._file is None:
                     # Unbuffered: what comes here is large.
                     self._file = io.FileIO(self.path, "xb")
+                self._unsynced += len(sealed)
                 view = memoryview(sealed)
                 while view:
                     view = view[self._file.write(view) or 0 :]
+                if self._unsynced >= SYNC_BYTES:
+                    os.fdatasync(self._file.fileno())
+                    self._unsynced = 0
             except (OSError, ValueError) as error:
                 raise StoreAway(f"the temporary area {self.path.parent} cannot be written: {error}") from None
 
     def _discard(self) -> None:
         with self._busy:
+            self._discarded = True
             if self._file is not None:
                 self._file.close()
             with contextlib.suppress(OSError):
                 self.path.unlink(missing_ok=True)
             self._area.give_back(self._reserved)
             self._reserved = 0
+
+
+def _step_back() -> None:
+    """Lower the priority of this thread alone, which Linux can (setpriority(2), "C library/kernel differences")."""
+    if sys.platform == "linux":
+        # A sandbox may forbid it; a thread pool whose threads fail to start would refuse every large body.
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
 
 
 def _remove_leftovers(parent: Path) -> None:

@@ -70,6 +70,10 @@ class Keeping:
         """Return if events can be spooled now. Raises SpoolRefused, StoreAway."""
         await self._spool.check()
 
+    async def spool_lengths(self) -> tuple[int, int]:
+        """How many events wait in the spool, and how many entries are set aside. Raises StoreAway."""
+        return await self._spool.lengths()
+
     async def _try_postgres(self) -> None:
         """Commit one of the events that were spooled: nothing less shows that the next commits will succeed.
 

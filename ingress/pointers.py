@@ -60,11 +60,15 @@ class Pointers:
     def announce(self, events: Iterable[tuple[str, UUID]]) -> None:
         """Take (provider, event id) pairs; never blocks for Redis."""
         with self._changed:
+            news = False
             for provider, event_id in events:
                 pending = self._pending.setdefault(provider, [])
+                news = news or not pending
                 if len(pending) < PENDING_EVENTS:
                     pending.append(event_id)
-            self._changed.notify()
+            # Whoever was pending before has its time set already; to wake the thread would only cost the loop a turn.
+            if news:
+                self._changed.notify()
 
     def _run(self) -> None:
         while (batch := self._next()) is not None:

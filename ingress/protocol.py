@@ -15,6 +15,11 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 HEAD_BYTES: Final = 64 * 1024
 HEAD_SECONDS: Final = 10.0
 
+WHOLE_BODY: Final = "penstock.whole-body"
+"""In a request's ASGI extensions once its body has arrived: to receive what is left of it waits for nobody."""
+
+_WITH_WHOLE_BODY: Final[dict[str, dict[object, object]]] = {WHOLE_BODY: {}}
+
 
 class HeadTooLarge(Exception):
     """Stops the parser; it never leaves it."""
@@ -83,6 +88,7 @@ class BoundedProtocol(HttpToolsProtocol):
         """A request is complete, or stands before an offer to go on in another protocol."""
         if not self.parser.should_upgrade():
             self._another_ended = True
+            self.scope["extensions"] = _WITH_WHOLE_BODY
             super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:

@@ -8,13 +8,14 @@ import contextlib
 import time
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 import structlog
 from uuid_utils.compat import uuid7
 
 from ingress.body import BodyReader, SenderGone
 from ingress.incoming import IncomingFile
+from ingress.protocol import WHOLE_BODY
 from ingress.refusals import NoAccount, Refusal, WrongMethod, refusal_of
 from ingress.routes import Route, Routes
 from shared.errors import PenstockError, StoreAway
@@ -66,7 +67,8 @@ class Reception:
             route = self._routes.find(scope["raw_path"])
             provider = route.provider
             inbound = _inbound_of(route, scope["method"])
-            event = await self._receive(route, inbound, scope["headers"], receive)
+            arrived = WHOLE_BODY in scope.get("extensions", ())
+            event = await self._receive(route, inbound, scope["headers"], receive, arrived=arrived)
         except SenderGone:
             self._log.info("the sender went away before its body was there", provider=provider)
         except Exception as error:  # noqa: BLE001 - whatever goes wrong here, the sender gets an answer
@@ -79,12 +81,19 @@ class Reception:
             self._metrics.kept(provider, inbound.success_status, event.durability, time.perf_counter() - began)
 
     async def _receive(
-        self, route: Route, inbound: Inbound, headers: Sequence[tuple[bytes, bytes]], receive: "Receive"
+        self,
+        route: Route,
+        inbound: Inbound,
+        headers: Sequence[tuple[bytes, bytes]],
+        receive: "Receive",
+        *,
+        arrived: bool,
     ) -> NewEvent:
         """Everything between the head of the request and its acknowledgement, in the order of the refusals."""
         admission = inbound.authenticate(Unverified(headers, route.token))
         event_id = uuid7()
-        body = await self._bodies.read(receive, declared_length(headers), inbound, admission.body_check, event_id)
+        head = read_head(headers, inbound.secret_headers)
+        body = await self._bodies.read(receive, head.length, inbound, admission.body_check, event_id, arrived=arrived)
         try:
             event = NewEvent(
                 id=event_id,
@@ -92,8 +101,8 @@ class Reception:
                 account=admission.account,
                 received_at=datetime.now(UTC),
                 durability="postgres",
-                content_type=_content_type(headers),
-                headers=_kept_headers(headers, inbound.secret_headers),
+                content_type=head.content_type,
+                headers=head.kept,
                 body=body.sealed,
                 blob=None,
                 body_bytes=body.size,
@@ -144,9 +153,30 @@ async def refuse(refusal: Refusal, scope: "Scope", receive: "Receive", send: "Se
     await send(_END)
 
 
-def declared_length(headers: Iterable[tuple[bytes, bytes]]) -> int:
+class Head(NamedTuple):
+    """What ingress needs of the headers."""
+
+    length: int
     """Content-Length, which the HTTP parser has checked to be a number; 0 when there is none."""
-    return next((int(value) for name, value in headers if name == b"content-length"), 0)
+    content_type: str
+    kept: list[tuple[str, str]]
+    """In the order received, repeats kept, credentials left out; latin-1 text."""
+
+
+def read_head(headers: Iterable[tuple[bytes, bytes]], secret: frozenset[bytes]) -> Head:
+    """Walk through the headers once; of a repeated content type the first counts."""
+    length = 0
+    content_type = ""
+    kept = []
+    for name, value in headers:
+        if name not in secret:
+            text = value.decode("latin-1")
+            kept.append((name.decode("latin-1"), text))
+            if name == b"content-length":
+                length = int(value)
+            elif name == b"content-type" and not content_type:
+                content_type = text
+    return Head(length, content_type, kept)
 
 
 def _inbound_of(route: Route, method: str) -> Inbound:
@@ -161,14 +191,6 @@ def _has_body(headers: Iterable[tuple[bytes, bytes]]) -> bool:
     return any(
         name == b"transfer-encoding" or (name == b"content-length" and int(value) > 0) for name, value in headers
     )
-
-
-def _content_type(headers: Iterable[tuple[bytes, bytes]]) -> str:
-    return next((value.decode("latin-1") for name, value in headers if name == b"content-type"), "")
-
-
-def _kept_headers(headers: Iterable[tuple[bytes, bytes]], secret: frozenset[bytes]) -> list[tuple[str, str]]:
-    return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers if name not in secret]
 
 
 def _acknowledgement(status: int, event: NewEvent) -> dict[str, object]:

@@ -3,6 +3,7 @@
 import logging
 import resource
 import socket
+from pathlib import Path
 
 import structlog
 import uvicorn
@@ -26,10 +27,12 @@ DRAIN_SECONDS = 10
 OPEN_FILES = 65_536
 
 
-def serve(settings: Settings, *, fd: int | None, host: str, port: int, metrics_port: int) -> None:
+def serve(
+    settings: Settings, *, fd: int | None, host: str, port: int, metrics_port: int, heartbeat: Path | None = None
+) -> None:
     """Run until SIGTERM or SIGINT, then finish what is in hand. ``fd`` is a bound socket to take over.
 
-    ``metrics_port`` 0 serves no metrics. Raises SettingsError, StoreAway.
+    ``metrics_port`` 0 serves no metrics; ``heartbeat`` is touched every second. Raises SettingsError, StoreAway.
     """
     if settings.database_url is None:
         raise SettingsError("PENSTOCK_DATABASE_URL: not set; `penstock up` starts a Postgres of its own")
@@ -51,6 +54,7 @@ def serve(settings: Settings, *, fd: int | None, host: str, port: int, metrics_p
         publisher=publisher,
         metrics=IngressMetrics(),
         data=settings.data,
+        heartbeat=heartbeat,
     )
     listener = _listener(fd, host, port)
     if metrics_port:

@@ -72,6 +72,10 @@ class SpoolAppends:
         """Return if events can be spooled now. Raises SpoolRefused, StoreAway."""
         await self._spool.check()
 
+    async def lengths(self) -> tuple[int, int]:
+        """How many events wait in the spool, and how many entries are set aside. Raises StoreAway."""
+        return await self._spool.length(), await self._spool.set_aside_length()
+
     async def _take_on(self) -> None:
         while True:
             await self._room.arrival()

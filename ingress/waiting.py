@@ -33,24 +33,25 @@ class WaitingRoom:
         self._seconds = seconds
         self._batch_events = batch_events
         self._queue: deque[Waiting] = deque()
-        self._unsettled: set[asyncio.Future[None]] = set()
+        self._unsettled: deque[tuple[float, asyncio.Future[None]]] = deque()
+        """With the time up to which each may wait. All may wait equally long, so the oldest is always the first."""
+        self._timer: asyncio.TimerHandle | None = None
         self._arrived = asyncio.Event()
 
     async def wait(self, event: NewEvent) -> None:
         """Return once the event is settled as kept. Raises what it was settled with, or StoreAway after the time."""
         loop = asyncio.get_running_loop()
-        waiting = Waiting(event, loop.create_future())
-        self._queue.append(waiting)
-        self._unsettled.add(waiting.kept)
+        kept = loop.create_future()
+        self._queue.append(Waiting(event, kept))
+        self._unsettled.append((loop.time() + self._seconds, kept))
         self._arrived.set()
-        timer = loop.call_later(
-            self._seconds, waiting.settle, StoreAway(f"{self._store} did not keep the event in time")
-        )
+        # One timer for all: one for each would cost every request, and hardly any ever goes off.
+        if self._timer is None:
+            self._timer = loop.call_later(self._seconds, self._time_is_up)
         try:
-            await waiting.kept
+            await kept
         finally:
-            timer.cancel()
-            self._unsettled.discard(waiting.kept)
+            self._forget_settled()
 
     async def arrival(self) -> None:
         """Return when somebody waits to be taken."""
@@ -68,6 +69,20 @@ class WaitingRoom:
 
     def send_away(self, reason: str) -> None:
         """Settle everybody with StoreAway, also those who were taken: their events may still be kept, late."""
-        for kept in self._unsettled:
+        for _, kept in self._unsettled:
             if not kept.done():
                 kept.set_exception(StoreAway(reason))
+
+    def _time_is_up(self) -> None:
+        self._forget_settled()
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        while self._unsettled and self._unsettled[0][0] <= now:
+            _, kept = self._unsettled.popleft()
+            if not kept.done():
+                kept.set_exception(StoreAway(f"{self._store} did not keep the event in time"))
+        self._timer = loop.call_at(self._unsettled[0][0], self._time_is_up) if self._unsettled else None
+
+    def _forget_settled(self) -> None:
+        while self._unsettled and self._unsettled[0][1].done():
+            self._unsettled.popleft()

@@ -73,7 +73,13 @@ class BlobStore:
         await self._to_disk(key)
 
     async def put_file(self, key: str, path: Path) -> None:
-        """Keep a file that is sealed already, in parts; when this returns, the object is complete and on disk."""
+        """Keep a file that is sealed already; when this returns, the object is complete and on disk.
+
+        In a local store on the same file system the file itself becomes the object, and must not be written any more.
+        """
+        if self._folder is not None and await asyncio.to_thread(_link, path, self._folder / key):
+            await self._to_disk(key)
+            return
         part = PART_BYTES if self._folder else S3_PART_BYTES
         await self._trying(
             obstore.put_async(self._store, key, path, use_multipart=True, chunk_size=part, max_concurrency=2)
@@ -124,6 +130,17 @@ class BlobStore:
             raise BlobMissing(f"there is no such object at {self._url}") from None
         except (BaseError, OSError) as error:
             raise _away(self._url, error) from None
+
+
+def _link(path: Path, place: Path) -> bool:
+    """Give a file a second name, which writes none of its bytes again; False where the file system cannot."""
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.hardlink_to(path)
+    except OSError:
+        # Another file system, or one without hard links: a copy works, or says better why it does not.
+        return False
+    return True
 
 
 def _sync(folder: Path, key: str) -> None:

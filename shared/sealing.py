@@ -31,6 +31,7 @@ from shared.errors import PenstockError, SettingsError
 CHUNK_BYTES: Final = 64 * 1024
 VERSION: Final = 1
 
+_VERSION = bytes((VERSION,))
 _KEY_BYTES = 32
 _KEY_ID_BYTES = 8
 _SALT_BYTES = 16
@@ -67,6 +68,9 @@ class Keys:
 
     def seal(self, data: bytes | memoryview, event_id: UUID) -> bytes:
         """Seal a whole message."""
+        if len(data) <= CHUNK_BYTES:
+            header, cipher = _begun(self, event_id)
+            return header + cipher.encrypt(_ONLY_NONCE, data, header)
         sealer = Sealer(self, event_id)
         return sealer.update(data) + sealer.finish()
 
@@ -101,29 +105,31 @@ class Sealer:
     """Seals a message of unknown length while it streams in."""
 
     def __init__(self, keys: Keys, event_id: UUID) -> None:
-        salt = os.urandom(_SALT_BYTES)
-        self._header = bytes((VERSION,)) + keys.newest + salt
+        self._header, self._cipher = _begun(keys, event_id)
         self._unsent = self._header
-        self._cipher = _message_cipher(keys.by_id[keys.newest], salt, event_id)
         self._held = bytearray()
         self._index = 0
 
     def update(self, data: bytes | memoryview) -> bytes:
         """Take the next plain bytes; returns sealed bytes, as many as are complete."""
-        self._held += data
+        view = memoryview(data)
         sealed = [self._unsent]
         self._unsent = b""
         # The last chunk stays here until the end is known: only then does it get its flag.
-        while len(self._held) > CHUNK_BYTES:
-            sealed.append(self._seal(bytes(self._held[:CHUNK_BYTES]), last=False))
-            del self._held[:CHUNK_BYTES]
+        while len(self._held) + len(view) > CHUNK_BYTES:
+            missing = CHUNK_BYTES - len(self._held)
+            self._held += view[:missing]
+            sealed.append(self._seal(self._held, last=False))
+            self._held.clear()
+            view = view[missing:]
+        self._held += view
         return b"".join(sealed)
 
     def finish(self) -> bytes:
         """The rest of the sealed message, its last chunk among it."""
-        return self._unsent + self._seal(bytes(self._held), last=True)
+        return self._unsent + self._seal(self._held, last=True)
 
-    def _seal(self, chunk: bytes, *, last: bool) -> bytes:
+    def _seal(self, chunk: bytearray, *, last: bool) -> bytes:
         sealed = self._cipher.encrypt(_nonce(self._index, last=last), chunk, self._header)
         self._index += 1
         return sealed
@@ -178,6 +184,12 @@ def _key_id(key: bytes) -> bytes:
     return hashlib.sha256(b"penstock key id" + key).digest()[:_KEY_ID_BYTES]
 
 
+def _begun(keys: Keys, event_id: UUID) -> tuple[bytes, AESGCM]:
+    """The header of a new message, and its cipher."""
+    salt = os.urandom(_SALT_BYTES)
+    return _VERSION + keys.newest + salt, _message_cipher(keys.by_id[keys.newest], salt, event_id)
+
+
 def _message_cipher(key: bytes, salt: bytes, event_id: UUID) -> AESGCM:
     derived = HKDF(algorithm=SHA256(), length=_KEY_BYTES, salt=salt, info=b"penstock message" + event_id.bytes)
     return AESGCM(derived.derive(key))
@@ -185,3 +197,6 @@ def _message_cipher(key: bytes, salt: bytes, event_id: UUID) -> AESGCM:
 
 def _nonce(index: int, *, last: bool) -> bytes:
     return index.to_bytes(11) + bytes((last,))
+
+
+_ONLY_NONCE = _nonce(0, last=True)

@@ -5,6 +5,7 @@ a new field name. Entries are deleted after the commit that kept their events, s
 again under the same id. What cannot be kept goes to a second stream, with the reason beside it.
 """
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
@@ -25,6 +26,10 @@ BYTES: Final = "penstock:spool:bytes"
 LIMIT_BYTES: Final = 512 * 1024 * 1024
 """Ten minutes of 200 events of 4 KiB a second. Beyond it, or beyond half of Redis's maxmemory, spooling is refused:
 the other half belongs to the queues, without which nothing is followed up once Postgres is back."""
+
+FIT_SECONDS: Final = 0.5
+"""How long what a check found is relied on. A Redis that writes to disk with every command answers one after the other
+of them: to ask before each append would double how long an append takes."""
 
 _FIELD: Final = b"event-1"
 _ENTRY_BYTES: Final = 200
@@ -52,9 +57,13 @@ class Spool:
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
         self._has_waitaof = True
+        self._fit_until = float("-inf")
+        self._room = 0
+        """Bytes that the last check found free, less what was appended since."""
 
     async def check(self, more_bytes: int = _ENTRY_BYTES) -> None:
         """Return if this many bytes would be safe here and have room. Raises SpoolRefused."""
+        self._fit_until = float("-inf")
         with _asking():
             pipeline = self._redis.pipeline(transaction=False)
             pipeline.info("persistence")
@@ -71,6 +80,8 @@ class Spool:
         limit = min(LIMIT_BYTES, maxmemory // 2) if maxmemory else LIMIT_BYTES
         if int(held or 0) + more_bytes > limit:
             raise SpoolRefused(f"the spool is full: {limit} bytes")
+        self._room = limit - int(held or 0)
+        self._fit_until = time.monotonic() + FIT_SECONDS
 
     async def append(self, events: Sequence[NewEvent], wait_seconds: float) -> bool:
         """Append the events, all or none acknowledged; returns whether WAITAOF proved that the disk has them.
@@ -80,7 +91,17 @@ class Spool:
         """
         packed: list[dict[Any, Any]] = [{_FIELD: pack(event)} for event in events]
         weight = sum(map(_weight, packed))
-        await self.check(weight)
+        if weight > self._room or time.monotonic() >= self._fit_until:
+            await self.check(weight)
+        self._room -= weight
+        try:
+            return await self._put(packed, weight, wait_seconds)
+        except BaseException:
+            # Whatever it was that failed, the next batch asks first.
+            self._fit_until = float("-inf")
+            raise
+
+    async def _put(self, packed: Sequence[dict[Any, Any]], weight: int, wait_seconds: float) -> bool:
         with _asking():
             pipeline = self._redis.pipeline(transaction=False)
             for fields in packed:
@@ -146,6 +167,11 @@ class Spool:
         """How many events wait."""
         with _asking():
             return int(await self._redis.xlen(SPOOL))
+
+    async def set_aside_length(self) -> int:
+        """How many entries could not be kept and wait for a person."""
+        with _asking():
+            return int(await self._redis.xlen(ASIDE))
 
     async def _forget_count(self) -> None:
         """Nothing is held: a count that was left behind, by a process that died between two commands, is wrong."""

@@ -2,16 +2,18 @@
 
 import asyncio
 import contextlib
+import hashlib
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from pydantic import SecretStr
 from starlette.types import Message
 
-from ingress.body import BodyReader, SenderGone
-from ingress.incoming import IncomingArea
+from ingress.body import GATHERED_BYTES, BodyReader, SenderGone
+from ingress.incoming import IncomingArea, IncomingFile
 from ingress.refusals import TooLarge
 from shared.errors import NotAuthentic, StoreAway
 from shared.providers.interface import Admission, Inbound, Unverified
@@ -41,6 +43,22 @@ class NeverFits:
     def finish(self) -> None:
         """Refuse."""
         raise NotAuthentic("wrong")
+
+
+class Held:
+    """A check that takes as long as the test wants, as a slow disk does."""
+
+    def __init__(self) -> None:
+        self.go_on = threading.Event()
+        self.taken = hashlib.sha256()
+
+    def update(self, chunk: bytes) -> None:
+        """Take it once told to."""
+        self.go_on.wait(20)
+        self.taken.update(chunk)
+
+    def finish(self) -> None:
+        """Be content."""
 
 
 class Sender:
@@ -131,6 +149,50 @@ def test_a_refused_body_leaves_nothing(
     asyncio.run(run())
     assert [] == files(area)
     area.take(4 * MIB)
+
+
+def test_what_is_gathered_while_the_disk_is_slow_is_bounded(make_area: Make) -> None:
+    """While a piece is being taken the next ones are received, up to a bound; the loop goes on, and none is lost."""
+    area = make_area(64 * MIB)
+    piece = b"0123456789abcdef" * 8192
+    received = 0
+
+    async def receive() -> Message:
+        nonlocal received
+        received += 1
+        return {"type": "http.request", "body": piece, "more_body": received < 24}
+
+    async def run() -> None:
+        held = Held()
+        reading = asyncio.create_task(BodyReader(KEYS, area).read(receive, 0, Large(), held, uuid4()))
+        turns = 0
+        while turns < 100:
+            await asyncio.sleep(0)
+            turns += 1
+        assert 1 + GATHERED_BYTES // len(piece) == received
+        held.go_on.set()
+        body = await reading
+        assert (24 * len(piece), hashlib.sha256(24 * piece).digest()) == (body.size, body.sha256)
+        assert body.sha256 == held.taken.digest()
+        assert body.file
+        assert 24 * piece == KEYS.unseal(body.file.path.read_bytes(), UUID(hex=body.file.path.name))
+        await body.file.discard_soon()
+
+    asyncio.run(run())
+
+
+def test_a_body_that_was_given_up_is_not_written_any_more(make_area: Make) -> None:
+    """A thread that comes late finds its file gone and does not make it anew."""
+    area = make_area(MIB)
+
+    async def run() -> None:
+        file = IncomingFile(area, KEYS, uuid4())
+        await file.discard_soon()
+        with pytest.raises(StoreAway):
+            file.write(bytes(100))
+
+    asyncio.run(run())
+    assert [] == files(area)
 
 
 def test_a_body_that_stays_in_memory_takes_no_room(make_area: Make) -> None:

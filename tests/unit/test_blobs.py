@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import tempfile
 from pathlib import Path
 from uuid import UUID
 
@@ -15,6 +16,7 @@ from shared.sealing import BrokenSeal, Keys, generate_key
 
 KEYS = Keys.parse([SecretStr(generate_key())])
 EVENT = UUID(int=1)
+OTHER_FILE_SYSTEM = Path("/dev/shm")  # noqa: S108 - what is made in it has a random name
 
 
 @pytest.fixture
@@ -50,6 +52,37 @@ def test_a_sealed_file_comes_back(blobs: BlobStore, tmp_path: Path) -> None:
     asyncio.run(blobs.put_file("bodies/1", file))
     assert content == asyncio.run(blobs.read("bodies/1", EVENT))
     assert len(asyncio.run(_streamed(blobs, "bodies/1"))) > 1
+
+
+def test_a_sealed_file_becomes_the_object_itself(blobs: BlobStore, folder: Path, tmp_path: Path) -> None:
+    """On the same file system none of its bytes is written again, and the object outlives the file."""
+    file = tmp_path / "sealed"
+    file.write_bytes(KEYS.seal(b"content", EVENT))
+    number = file.stat().st_ino
+    asyncio.run(blobs.put_file("bodies/2026-11-20/1", file))
+    file.unlink()
+    assert number == (folder / "bodies/2026-11-20/1").stat().st_ino
+    assert b"content" == asyncio.run(blobs.read("bodies/2026-11-20/1", EVENT))
+
+
+def test_a_sealed_file_takes_the_place_of_an_older_object(blobs: BlobStore, tmp_path: Path) -> None:
+    """A key that is there already is no hindrance: the object is replaced."""
+    asyncio.run(blobs.put("bodies/1", b"old", EVENT))
+    file = tmp_path / "sealed"
+    file.write_bytes(KEYS.seal(b"new", EVENT))
+    asyncio.run(blobs.put_file("bodies/1", file))
+    assert b"new" == asyncio.run(blobs.read("bodies/1", EVENT))
+
+
+@pytest.mark.skipif(not OTHER_FILE_SYSTEM.is_dir(), reason="no second file system is known here")
+def test_a_sealed_file_of_another_file_system_is_copied(blobs: BlobStore, folder: Path) -> None:
+    """Where the file cannot have a second name, its content is kept all the same."""
+    with tempfile.TemporaryDirectory(dir=OTHER_FILE_SYSTEM) as other:
+        file = Path(other) / "sealed"
+        file.write_bytes(KEYS.seal(b"content", EVENT))
+        asyncio.run(blobs.put_file("bodies/1", file))
+        assert file.stat().st_dev != (folder / "bodies/1").stat().st_dev
+    assert b"content" == asyncio.run(blobs.read("bodies/1", EVENT))
 
 
 def test_nothing_lies_in_the_clear(blobs: BlobStore, folder: Path) -> None:
