@@ -10,8 +10,10 @@ from uuid import UUID
 import msgspec
 
 from shared.providers.interface import Call, Outcome
-from shared.store import finishing, opening, recording, timeline
+from shared.store import finishing, opening, recording
+from shared.store.fairness import Room, in_turn, take_in_turn
 from shared.store.postgres import Connection
+from shared.store.sighting import Sighting
 
 
 class ClaimedFetch(NamedTuple):
@@ -26,6 +28,8 @@ class ClaimedFetch(NamedTuple):
     chain_began: int | None = None
     suspect: bool = False
     """A worker died while it made this call: it is claimed alone."""
+    background: bool = False
+    """Only replays and reconciliation ask for it: live calls go before it."""
 
     @property
     def read_at(self) -> int:
@@ -34,6 +38,9 @@ class ClaimedFetch(NamedTuple):
 
 
 NOTHING = Outcome()
+
+HELD = "circuit"
+"""The reason of a fetch that waits until its account's circuit closes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,49 +62,37 @@ class Result:
     called: bool = True
 
 
+_OPEN = "state IN ('pending', 'waiting')"
 _DUE = """
-    state IN ('pending', 'waiting') AND due_at <= now()
-    AND NOT EXISTS (SELECT FROM fetches r WHERE r.resource = fetches.resource AND r.state = 'running')
+    due_at <= now() AND NOT EXISTS (SELECT FROM fetches r WHERE r.resource = fetches.resource AND r.state = 'running')
 """
+
+_CLAIM = f"""
+    WITH RECURSIVE alone AS MATERIALIZED (
+        SELECT id, state FROM fetches WHERE provider = $1 AND {_OPEN} AND suspect AND $8 AND {_DUE}
+        ORDER BY due_at LIMIT 1 FOR UPDATE SKIP LOCKED
+    ), {in_turn("fetches", f"{_OPEN} AND NOT suspect", f"{_DUE} AND NOT EXISTS (SELECT FROM alone)", "due_at")}
+    , taken AS MATERIALIZED (
+        SELECT id, state FROM alone UNION ALL SELECT id, state FROM in_turn
+    )
+    UPDATE fetches f SET state = 'running', claimed_by = $7, token = nextval('claims'),
+                         attempts = attempts + 1, began_at = clock_timestamp()
+    FROM taken WHERE f.id = ANY(ARRAY(SELECT id FROM taken)) AND f.id = taken.id
+    RETURNING f.id, provider, account, token, attempts, path, purpose, context, pick, missing, page,
+              completes, chain_began, suspect, background, taken.state AS was
+"""  # noqa: S608 - put together from constants of this module
 
 
 async def claim(
-    connection: Connection, provider: str, ids: Sequence[int], limit: int, worker: UUID, *, suspects: bool = True
+    connection: Connection, provider: str, room: Room, worker: UUID, *, suspects: bool = True, after: str = ""
 ) -> list[ClaimedFetch]:
-    """Take the named fetches that are due, and up to ``limit`` others of the provider, oldest first.
+    """Take fetches that are due: of each account those due first, alike many of each, of accounts after ``after``.
 
     Never two of one resource at a time. Each gets a number from the sequence: calls began in that order. A fetch that
     is suspected of having killed a worker is taken alone, before the others, unless ``suspects`` is False.
     """
     async with connection.transaction():
-        rows = await connection.fetch(
-            f"""
-            WITH alone AS (
-                SELECT id, state FROM fetches WHERE provider = $1 AND suspect AND $5 AND {_DUE}
-                ORDER BY due_at LIMIT 1 FOR UPDATE SKIP LOCKED
-            ), named AS (
-                SELECT id, state FROM fetches
-                WHERE id = ANY($2) AND provider = $1 AND NOT suspect AND NOT EXISTS (SELECT FROM alone) AND {_DUE}
-                ORDER BY id LIMIT $3 FOR UPDATE SKIP LOCKED
-            ), others AS (
-                SELECT id, state FROM fetches
-                WHERE provider = $1 AND NOT suspect AND id <> ALL($2) AND NOT EXISTS (SELECT FROM alone) AND {_DUE}
-                ORDER BY due_at LIMIT (SELECT greatest($3 - count(*), 0) FROM named) FOR UPDATE SKIP LOCKED
-            ), taken AS (
-                SELECT * FROM alone UNION ALL SELECT * FROM named UNION ALL SELECT * FROM others
-            )
-            UPDATE fetches f SET state = 'running', claimed_by = $4, token = nextval('claims'),
-                                 attempts = attempts + 1, began_at = clock_timestamp()
-            FROM taken WHERE f.id = taken.id
-            RETURNING f.id, provider, account, token, attempts, path, purpose, context, pick, missing, page,
-                      completes, chain_began, suspect, taken.state AS was
-            """,  # noqa: S608 - put together from constants of this module
-            provider,
-            ids,
-            limit,
-            worker,
-            suspects,
-        )
+        rows = await take_in_turn(connection, _CLAIM, provider, *room.columns(), after, worker, suspects)
         if again := [row["id"] for row in rows if row["was"] == "waiting"]:
             await finishing.settle_events(connection, await finishing.events_of(connection, again))
     return [_claimed(row) for row in rows]
@@ -128,7 +123,7 @@ async def commit(connection: Connection, results: Sequence[Result], coalesce_sec
         await recording.apply(
             connection,
             [
-                recording.Sighting(
+                Sighting(
                     result.fetch.provider,
                     result.fetch.account,
                     record,
@@ -140,25 +135,22 @@ async def commit(connection: Connection, results: Sequence[Result], coalesce_sec
             ],
         )
         heirs = await _update(connection, results)
-        opened = await opening.open_fetches(
-            connection,
-            [
-                opening.Wanted(
-                    result.fetch.provider,
-                    result.fetch.account,
-                    call,
-                    sorted(events[result.fetch.id]),
-                    result.fetch.read_at if call.completes else None,
-                )
-                for result in results
-                for call in result.outcome.next
-            ],
-            coalesce_seconds,
+        wanted = opening.by_resource(
+            opening.Wanted(
+                result.fetch.provider,
+                result.fetch.account,
+                call,
+                sorted(events[result.fetch.id]),
+                result.fetch.read_at if call.completes else None,
+                result.fetch.background,
+            )
+            for result in results
+            for call in result.outcome.next
         )
+        opened = await opening.open_fetches(connection, wanted, coalesce_seconds)
         told = [(event, *_line(result)) for result in results for event in events[result.fetch.id]]
-        await timeline.write(connection, told)
         waiting_too = await finishing.events_of(connection, heirs) if heirs else []
-        await finishing.settle_events(connection, sorted({*(event for event, _, _ in told), *waiting_too}))
+        await finishing.settle_events(connection, sorted({*(event for event, _, _ in told), *waiting_too}), told)
         return opened
 
 
@@ -185,6 +177,7 @@ async def _update(connection: Connection, results: Sequence[Result]) -> list[int
     waiting = [result for result in results if result.state == "waiting"]
     merged = await _merge(connection, waiting) if waiting else {}
     ids, *columns = _columns([result for result in results if result.fetch.id not in merged])
+    called = Counter(result.fetch.provider for result in results if result.called)
     # The rows are named by id twice: without statistics (a young table) the planner would read the whole of it.
     await connection.execute(
         """
@@ -199,6 +192,9 @@ async def _update(connection: Connection, results: Sequence[Result]) -> list[int
                 SELECT ended.resource FROM fetches ended
                 WHERE ended.id = ANY($1) AND ended.id IN (SELECT id FROM result WHERE state <> 'waiting')
             ))
+        ), counted AS (
+            INSERT INTO tallies (provider, what, state, delta)
+            SELECT provider, 'calls', '', delta FROM unnest($8::text[], $9::bigint[]) AS t (provider, delta)
         )
         UPDATE fetches f SET
             state = r.state, status = coalesce(r.status, f.status), error_reason = r.reason,
@@ -211,13 +207,6 @@ async def _update(connection: Connection, results: Sequence[Result]) -> list[int
         """,
         ids,
         *columns,
-    )
-    called = Counter(result.fetch.provider for result in results if result.called)
-    await connection.execute(
-        """
-        INSERT INTO tallies (provider, what, state, delta)
-        SELECT provider, 'calls', '', delta FROM unnest($1::text[], $2::bigint[]) AS t (provider, delta)
-        """,
         [*called],
         [*called.values()],
     )
@@ -278,13 +267,23 @@ def _line(result: Result) -> tuple[str, str]:
             more = f", {len(result.outcome.next)} more to fetch" if result.outcome.next else ""
             return "fetched", f"{call}: {result.detail or result.status}, {len(result.outcome.records)} records{more}"
         case "waiting":
+            if not result.called:
+                return "waiting", _while(result)
             return "waiting", f"{result.wait_seconds:.1f} s: {result.detail} ({call}, attempt {result.fetch.attempts})"
         case _:
             return "fetch-failed", f"{call}: {result.detail}"
 
 
-def _claimed(row: Any) -> ClaimedFetch:
-    call = Call(
+def _while(result: Result) -> str:
+    """What a call that was not made waits for; nobody knows for how long it is held."""
+    if result.reason == HELD:
+        return f"until the API takes calls again: {result.detail}"
+    return f"{result.wait_seconds:.0f} s: {result.detail}"
+
+
+def call_of(row: Any) -> Call:
+    """The call of a row of ``fetches``."""
+    return Call(
         path=row["path"],
         purpose=row["purpose"],
         context=msgspec.json.decode(row["context"]),
@@ -293,13 +292,17 @@ def _claimed(row: Any) -> ClaimedFetch:
         page=row["page"],
         completes=row["completes"],
     )
+
+
+def _claimed(row: Any) -> ClaimedFetch:
     return ClaimedFetch(
         row["id"],
         row["provider"],
         row["account"],
         row["token"],
         row["attempts"],
-        call,
+        call_of(row),
         row["chain_began"],
         row["suspect"],
+        row["background"],
     )

@@ -15,8 +15,10 @@ async def events_of(connection: Connection, fetches: Sequence[int]) -> list[UUID
     return [row["event_id"] for row in rows]
 
 
-async def settle_events(connection: Connection, events: Sequence[UUID]) -> None:
-    """Bring planned events to the state that their fetches give them.
+async def settle_events(
+    connection: Connection, events: Sequence[UUID], told: Sequence[tuple[UUID, str, str]] = ()
+) -> None:
+    """Bring planned events to the state that their fetches give them; ``told`` goes before it in their timelines.
 
     The rows are locked first, in id order, so that of two fetches that finish at the same moment the second sees the
     first: ``waiting`` if any fetch waits for a later attempt, else ``processing`` if any is due or running, else
@@ -57,5 +59,6 @@ async def settle_events(connection: Connection, events: Sequence[UUID]) -> None:
     )
     finished = [row for row in rows if row["state"] in {"done", "failed", "parked"}]
     await timeline.write(
-        connection, [(row["id"], row["state"], row["error_detail"] or "every fetch is in") for row in finished]
+        connection,
+        [*told, *((row["id"], row["state"], row["error_detail"] or "every fetch is in") for row in finished)],
     )

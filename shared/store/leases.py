@@ -48,6 +48,7 @@ class Expiry:
     def __init__(self) -> None:
         self._since: datetime | None = None
         self._seen: datetime | None = None
+        self._orphans_at: datetime | None = None
 
     async def look(self, connection: Connection, lease_seconds: float) -> int:
         """Look once; often, compared to the lease. Returns how many processes were given up."""
@@ -59,6 +60,9 @@ class Expiry:
         self._seen = now
         if now - self._since < lease:
             return 0
+        if self._orphans_at is None or now - self._orphans_at >= lease / 2:
+            self._orphans_at = now
+            await give_back_orphans(connection)
         return await expire(connection, lease_seconds, until=now + gap)
 
 
@@ -81,7 +85,15 @@ async def expire(connection: Connection, lease_seconds: float, until: datetime) 
             workers = [row["id"] for row in dead]
             await releasing.give_up(connection, workers)
             await connection.execute("DELETE FROM worker_processes WHERE id = ANY($1)", workers)
-        # Claims of a process that was given up while it was only slow, and that died before its next beat.
+        return len(dead)
+
+
+async def give_back_orphans(connection: Connection) -> None:
+    """Make due again the claims of processes without a lease: given up while only slow, they died before a next beat.
+
+    Rare, and it reads every claim there is: not for each look.
+    """
+    async with connection.transaction():
         orphaned = await connection.fetch(
             """
             SELECT claimed_by AS id FROM (
@@ -93,4 +105,3 @@ async def expire(connection: Connection, lease_seconds: float, until: datetime) 
         )
         for row in orphaned:
             await releasing.give_back(connection, row["id"])
-        return len(dead)

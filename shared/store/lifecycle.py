@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 
-Who = Literal["ingress", "plan", "fetch", "relay", "operator"]
+Who = Literal["ingress", "reconcile", "plan", "fetch", "relay", "operator"]
 
 
 class Step(NamedTuple):
@@ -24,6 +24,7 @@ class Step(NamedTuple):
 # carry it on. The others are finished: nothing happens to them until somebody wants it.
 EVENT_STEPS: Sequence[Step] = (
     Step(None, "received", "ingress", "an authentic delivery was kept"),
+    Step(None, "received", "reconcile", "no delivery told of what the provider shows"),
     Step("received", "processing", "plan", "calls are to be made"),
     Step("received", "waiting", "plan", "it joined a call that waits for a later attempt"),
     Step("received", "done", "plan", "no call is needed"),
@@ -48,6 +49,7 @@ EVENT_STEPS: Sequence[Step] = (
 # `pending` and `waiting` are due at a time; a `running` fetch is held by a worker process.
 FETCH_STEPS: Sequence[Step] = (
     Step(None, "pending", "plan", "an event asks for it"),
+    Step(None, "running", "plan", "an event asks for it, and the call is made at once"),
     Step(None, "pending", "fetch", "a page says that there is more"),
     Step("pending", "running", "fetch", "claimed"),
     Step("running", "waiting", "fetch", "tried again later"),

@@ -1,13 +1,15 @@
 """Opening fetches: what events ask for becomes rows, and events that ask for the same share one."""
 
 import hashlib
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 from uuid import UUID
 
 import msgspec
 
 from shared.providers.interface import Call
+from shared.store.fairness import Room
 from shared.store.postgres import Connection
 
 
@@ -20,6 +22,8 @@ class Wanted(NamedTuple):
     events: Sequence[UUID]
     chain_began: int | None = None
     """When the chain began that this call completes: the claim number of its first call."""
+    background: bool = False
+    """Only replays and reconciliation ask for it: live calls go before it."""
 
 
 class Opened(NamedTuple):
@@ -30,46 +34,152 @@ class Opened(NamedTuple):
     due: bool
 
 
+class Start(NamedTuple):
+    """Who may begin calls as they are opened, and how many."""
+
+    worker: UUID
+    room: Room
+
+
+class Begun(NamedTuple):
+    """A fetch that was opened as begun; ``token`` is also the number under which its call began."""
+
+    id: int
+    token: int
+    want: Wanted
+
+
+_COLUMNS = """
+    resource, provider, account, path, purpose, context, pick, missing, page, completes, chain_began,
+    background
+"""
+_VALUES = """
+    c.resource, c.provider, c.account, c.path, c.purpose, c.context::json, c.pick, c.missing, c.page, c.completes,
+    c.chain_began, c.background
+"""
+_CALLS = f"""
+    unnest($1::bytea[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
+           $9::int[], $10::bool[], $11::bigint[], $12::bool[]) AS c ({_COLUMNS})
+"""
+
+
 def resource_key(provider: str, account: str, call: Call) -> bytes:
     """The coalescing key as a digest of fixed length: paths may be long, index entries may not."""
     return hashlib.blake2b(f"{provider}\0{account}\0{call.resource}".encode(), digest_size=16).digest()
 
 
-async def open_fetches(connection: Connection, wanted: Sequence[Wanted], coalesce_seconds: float) -> list[Opened]:
-    """Open a fetch for each call, or join the one that is open for its resource; link the events to it.
-
-    An open fetch has not begun, so joining it is safe; ``DO UPDATE`` holds its row until the commit, so that it
-    cannot begin in between. A resource that was fetched within ``coalesce_seconds`` waits for the rest of that time.
-    """
+def by_resource(wanted: Iterable[Wanted]) -> dict[bytes, Wanted]:
+    """One wanted call a resource, in key order (the order in which rows are locked); its events are all who ask."""
     unique: dict[bytes, Wanted] = {}
     for want in wanted:
         key = resource_key(want.provider, want.account, want.call)
         known = unique.get(key)
-        unique[key] = want._replace(events=[*known.events, *want.events]) if known else want
-    if not unique:
+        unique[key] = _joined(known, want) if known else want
+    return dict(sorted(unique.items()))
+
+
+def _joined(known: Wanted, want: Wanted) -> Wanted:
+    """Both in one: live as soon as one of them is."""
+    return want._replace(events=[*known.events, *want.events], background=known.background and want.background)
+
+
+async def start_fetches(
+    connection: Connection, wanted: dict[bytes, Wanted], coalesce_seconds: float, start: Start
+) -> list[Begun]:
+    """Open fetches as already begun, held by ``start``'s worker: of resources that nobody fetches, or just fetched.
+
+    Those are taken out of ``wanted``; the rest is left to ``open_fetches``. Of each account as many as there is room.
+    """
+    taken: Counter[str] = Counter()
+    first: list[bytes] = []
+    for key, want in wanted.items():
+        if len(first) < start.room.whole and taken[want.account] < start.room.share(want.account):
+            taken[want.account] += 1
+            first.append(key)
+    if not first:
         return []
-    keys = sorted(unique)
-    calls = [unique[key] for key in keys]
+    links = [(event, key) for key in first for event in wanted[key].events]
+    # Whoever opens or begins the same one at this moment is waited for, and then this statement does nothing about it.
     rows = await connection.fetch(
-        """
-        INSERT INTO fetches AS f
-            (resource, provider, account, path, purpose, context, pick, missing, page, completes, chain_began,
-             due_at, queue_at)
-        SELECT c.resource, c.provider, c.account, c.path, c.purpose, c.context::json, c.pick, c.missing, c.page,
-               c.completes, c.chain_began,
-               CASE WHEN recent.earliest > now() THEN recent.earliest ELSE now() END,
-               CASE WHEN recent.earliest > now() THEN recent.earliest ELSE now() + interval '5 seconds' END
-        FROM unnest($1::bytea[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
-                    $9::int[], $10::bool[], $11::bigint[])
-             AS c (resource, provider, account, path, purpose, context, pick, missing, page, completes, chain_began)
+        f"""
+        WITH begun AS (
+            INSERT INTO fetches ({_COLUMNS}, state, attempts, began_at, claimed_by, token)
+            SELECT {_VALUES}, 'running', 1, clock_timestamp(), $14, nextval('claims')
+            FROM {_CALLS}
+            WHERE NOT EXISTS (
+                SELECT FROM fetches f WHERE f.resource = c.resource AND f.state IN ('pending', 'waiting')
+            ) AND NOT EXISTS (
+                SELECT FROM fetches f WHERE f.resource = c.resource AND f.state = 'running'
+            ) AND NOT EXISTS (
+                SELECT FROM fetches f
+                WHERE f.resource = c.resource AND f.began_at > now() - make_interval(secs => $13)
+            )
+            ORDER BY c.resource ON CONFLICT DO NOTHING
+            RETURNING id, token, resource
+        ), linked AS (
+            INSERT INTO event_fetches (event_id, fetch_id)
+            SELECT link.event_id, begun.id
+            FROM begun JOIN unnest($15::uuid[], $16::bytea[]) AS link (event_id, resource) USING (resource)
+        )
+        SELECT id, token, resource FROM begun
+        """,  # noqa: S608 - put together from constants of this module
+        *_columns(first, wanted),
+        coalesce_seconds,
+        start.worker,
+        [event for event, _ in links],
+        [key for _, key in links],
+    )
+    return [Begun(row["id"], row["token"], wanted.pop(row["resource"])) for row in rows]
+
+
+async def open_fetches(
+    connection: Connection, wanted: Mapping[bytes, Wanted], coalesce_seconds: float, debounce_seconds: float = 0.0
+) -> list[Opened]:
+    """Open a fetch for each call (by resource, in key order), or join the one that is open for it; link the events.
+
+    An open fetch has not begun, so joining it is safe; ``DO UPDATE`` holds its row until the commit, so that it
+    cannot begin in between. A resource that was fetched within ``coalesce_seconds`` waits for the rest of that time,
+    and any for ``debounce_seconds`` from its first event on.
+    """
+    if not wanted:
+        return []
+    rows = await connection.fetch(
+        f"""
+        INSERT INTO fetches AS f ({_COLUMNS}, due_at, queue_at)
+        SELECT {_VALUES},
+               CASE WHEN soonest.at > now() THEN soonest.at ELSE now() END,
+               CASE WHEN soonest.at > now() THEN soonest.at ELSE now() + interval '5 seconds' END
+        FROM {_CALLS}
         LEFT JOIN LATERAL (
-            SELECT max(began_at) + make_interval(secs => $12) AS earliest FROM fetches WHERE resource = c.resource
-        ) AS recent ON true
+            SELECT greatest(max(began_at) + make_interval(secs => $13), now() + make_interval(secs => $14)) AS at
+            FROM fetches WHERE resource = c.resource
+        ) AS soonest ON true
         ORDER BY c.resource
         ON CONFLICT (resource) WHERE state IN ('pending', 'waiting') DO UPDATE SET
-            context = EXCLUDED.context, chain_began = EXCLUDED.chain_began
+            context = EXCLUDED.context, chain_began = EXCLUDED.chain_began,
+            background = f.background AND EXCLUDED.background
         RETURNING f.id, f.provider, f.resource, f.due_at <= now() AS due
+        """,  # noqa: S608 - put together from constants of this module
+        *_columns([*wanted], wanted),
+        coalesce_seconds,
+        debounce_seconds,
+    )
+    links = [(event, row["id"]) for row in rows for event in wanted[row["resource"]].events]
+    await connection.execute(
+        """
+        INSERT INTO event_fetches (event_id, fetch_id) SELECT * FROM unnest($1::uuid[], $2::bigint[])
+        ON CONFLICT DO NOTHING
         """,
+        [event for event, _ in links],
+        [fetch for _, fetch in links],
+    )
+    return [Opened(row["id"], row["provider"], row["due"]) for row in rows]
+
+
+def _columns(keys: Sequence[bytes], wanted: Mapping[bytes, Wanted]) -> tuple[Sequence[object], ...]:
+    """The columns of ``_CALLS``."""
+    calls = [wanted[key] for key in keys]
+    return (
         keys,
         [want.provider for want in calls],
         [want.account for want in calls],
@@ -81,15 +191,5 @@ async def open_fetches(connection: Connection, wanted: Sequence[Wanted], coalesc
         [want.call.page for want in calls],
         [want.call.completes for want in calls],
         [want.chain_began for want in calls],
-        coalesce_seconds,
+        [want.background for want in calls],
     )
-    links = [(event, row["id"]) for row in rows for event in unique[row["resource"]].events]
-    await connection.execute(
-        """
-        INSERT INTO event_fetches (event_id, fetch_id) SELECT * FROM unnest($1::uuid[], $2::bigint[])
-        ON CONFLICT DO NOTHING
-        """,
-        [event for event, _ in links],
-        [fetch for _, fetch in links],
-    )
-    return [Opened(row["id"], row["provider"], row["due"]) for row in rows]

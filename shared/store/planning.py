@@ -8,7 +8,10 @@ from uuid import UUID
 from shared.errors import Reason
 from shared.providers.interface import Call, Record
 from shared.store import opening, recording, timeline
+from shared.store.fairness import Room, in_turn, take_in_turn
+from shared.store.fetching import ClaimedFetch
 from shared.store.postgres import Connection
+from shared.store.sighting import Sighting
 
 
 class ClaimedEvent(NamedTuple):
@@ -23,6 +26,10 @@ class ClaimedEvent(NamedTuple):
     blob: str | None
     suspect: bool = False
     """A worker died while it held this event: it is claimed alone."""
+    reconciled: bool = False
+    """No provider sent it: reconciliation made it, and its body is our own."""
+    background: bool = False
+    """It is replayed or reconciled: live events go before it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,51 +49,71 @@ class Committed:
     """What a commit made of the plans."""
 
     opened: list[opening.Opened] = field(default_factory=list)
+    started: list[ClaimedFetch] = field(default_factory=list)
+    """Fetches that were opened and are this process's already."""
     planned: int = 0
     duplicates: int = 0
     parked: int = 0
 
 
-async def claim(
-    connection: Connection, provider: str, ids: Sequence[UUID], limit: int, worker: UUID, *, suspects: bool = True
-) -> list[ClaimedEvent]:
-    """Take the named events that are due, and up to ``limit`` the provider's oldest others.
+_WAITS = "state = 'received' AND claimed_by IS NULL AND NOT suspect"
 
-    A backlog of small messages is so worked off in large batches; events that others hold are skipped. An event that
-    is suspected of having killed a worker is taken alone, before the others, unless ``suspects`` is False.
+_CLAIM = f"""
+    WITH RECURSIVE alone AS MATERIALIZED (
+        SELECT id FROM events
+        WHERE provider = $1 AND state = 'received' AND claimed_by IS NULL AND suspect AND $8
+        ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED
+    ), {in_turn("events", _WAITS, "NOT EXISTS (SELECT FROM alone)", "id")}
+    UPDATE events SET claimed_by = $7, token = nextval('claims')
+    WHERE id = ANY(ARRAY(SELECT id FROM alone UNION ALL SELECT id FROM in_turn))
+    RETURNING id, provider, account, token, content_type, body, blob, suspect, reconciled,
+              background OR reconciled
+"""  # noqa: S608 - put together from constants of this module
+
+
+async def claim(
+    connection: Connection, provider: str, room: Room, worker: UUID, *, suspects: bool = True, after: str = ""
+) -> list[ClaimedEvent]:
+    """Take events that are due: of each account its oldest, alike many of each, of accounts named after ``after``.
+
+    Whatever a message named: a backlog of small messages is so worked off in large batches, and one account's storm
+    is no more than its share of each. Events that others hold are skipped. An event that is suspected of having killed
+    a worker is taken alone, before the others, unless ``suspects`` is False.
     """
-    rows = await connection.fetch(
-        """
-        WITH alone AS (
-            SELECT id FROM events
-            WHERE provider = $1 AND state = 'received' AND claimed_by IS NULL AND suspect AND $5
-            ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED
-        ), named AS (
-            SELECT id FROM events
-            WHERE id = ANY($2) AND provider = $1 AND state = 'received' AND claimed_by IS NULL AND NOT suspect
-              AND NOT EXISTS (SELECT FROM alone)
-            ORDER BY id FOR UPDATE SKIP LOCKED
-        ), others AS (
-            SELECT id FROM events
-            WHERE provider = $1 AND state = 'received' AND claimed_by IS NULL AND NOT suspect AND id <> ALL($2)
-              AND NOT EXISTS (SELECT FROM alone)
-            ORDER BY id LIMIT (SELECT greatest($3 - count(*), 0) FROM named) FOR UPDATE SKIP LOCKED
-        )
-        UPDATE events SET claimed_by = $4, token = nextval('claims')
-        WHERE id IN (SELECT id FROM alone UNION ALL SELECT id FROM named UNION ALL SELECT id FROM others)
-        RETURNING id, provider, account, token, content_type, body, blob, suspect
-        """,
-        provider,
-        ids,
-        limit,
-        worker,
-        suspects,
-    )
+    async with connection.transaction():
+        rows = await take_in_turn(connection, _CLAIM, provider, *room.columns(), after, worker, suspects)
     return sorted(ClaimedEvent(*row) for row in rows)
 
 
-async def commit(connection: Connection, plans: Sequence[Planned], coalesce_seconds: float) -> Committed:
-    """Write the plans of one batch in one transaction; those whose claim was lost meanwhile are left alone."""
+async def suspects_wait(connection: Connection, provider: str) -> bool:
+    """Whether an event or a fetch is due that must be tried alone."""
+    found: bool = await connection.fetchval(
+        """
+        SELECT EXISTS (
+            SELECT FROM events WHERE provider = $1 AND state = 'received' AND claimed_by IS NULL AND suspect
+        ) OR EXISTS (
+            SELECT FROM fetches
+            WHERE provider = $1 AND state IN ('pending', 'waiting') AND suspect AND due_at <= now()
+        )
+        """,
+        provider,
+    )
+    return found
+
+
+async def commit(
+    connection: Connection,
+    plans: Sequence[Planned],
+    coalesce_seconds: float,
+    start: opening.Start | None = None,
+    *,
+    debounce_seconds: float = 0.0,
+) -> Committed:
+    """Write the plans of one batch in one transaction; those whose claim was lost meanwhile are left alone.
+
+    With ``start``, fetches of resources that nobody fetches begin at once, held by its worker, as many as it has room
+    for: the common case needs no claim of its own.
+    """
     done = Committed()
     async with connection.transaction():
         held = await _held(connection, plans)
@@ -99,19 +126,24 @@ async def commit(connection: Connection, plans: Sequence[Planned], coalesce_seco
         ahead = [
             plan for plan in plans if not plan.parked and firsts.get(plan.event.id, plan.event.id) == plan.event.id
         ]
-        done.opened = await opening.open_fetches(
-            connection,
-            [
-                opening.Wanted(plan.event.provider, plan.event.account, call, [plan.event.id])
-                for plan in ahead
-                for call in plan.calls
-            ],
-            coalesce_seconds,
+        wanted = opening.by_resource(
+            opening.Wanted(
+                plan.event.provider, plan.event.account, call, [plan.event.id], background=plan.event.background
+            )
+            for plan in ahead
+            for call in plan.calls
         )
+        if start and not debounce_seconds:
+            begun = await opening.start_fetches(connection, wanted, coalesce_seconds, start)
+            done.started = [
+                ClaimedFetch(id_, want.provider, want.account, token, 1, want.call, background=want.background)
+                for id_, token, want in begun
+            ]
+        done.opened = await opening.open_fetches(connection, wanted, coalesce_seconds, debounce_seconds)
         await recording.apply(
             connection,
             [
-                recording.Sighting(plan.event.provider, plan.event.account, record, plan.event.token, plan.event.id)
+                Sighting(plan.event.provider, plan.event.account, record, plan.event.token, plan.event.id)
                 for plan in ahead
                 for record in plan.records
             ],

@@ -45,6 +45,13 @@ def for_sqlalchemy(url: str) -> str:
     return urlunsplit(urlsplit(url)._replace(scheme="postgresql+asyncpg"))
 
 
+async def _as_it_is(_: Connection) -> None:
+    """What asyncpg does to a connection that goes back to its pool, less its query: nobody sets anything or listens.
+
+    A transaction that is open is rolled back all the same. The query was a round trip after each transaction.
+    """
+
+
 async def open_pool(url: str, *, name: str, size: int, statement_seconds: float = STATEMENT_SECONDS) -> Pool:
     """A pool whose connections appear in ``pg_stat_activity`` as ``penstock <name>``. Raises StoreAway."""
     try:
@@ -55,7 +62,14 @@ async def open_pool(url: str, *, name: str, size: int, statement_seconds: float 
             timeout=CONNECT_SECONDS,
             command_timeout=statement_seconds,
             max_inactive_connection_lifetime=300,
-            server_settings={"application_name": f"penstock {name}", "jit": "off"},
+            reset=_as_it_is,
+            server_settings={
+                "application_name": f"penstock {name}",
+                "jit": "off",
+                # Every statement has its index; a plan made while a table was young would read the whole of it for
+                # as long as the connection keeps it.
+                "enable_seqscan": "off",
+            },
         )
     except AWAY as error:
         raise _away(url, error) from None

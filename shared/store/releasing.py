@@ -5,6 +5,7 @@ claimed alone, so the next death tells; only such deaths are counted.
 """
 
 from collections.abc import Sequence
+from datetime import timedelta
 from uuid import UUID
 
 from shared.store import finishing, timeline
@@ -13,6 +14,9 @@ from shared.store.postgres import Connection
 
 LONE_DEATHS = 2
 """So many workers may die with nothing but this in their hands; a machine that loses its power twice is not enough."""
+POISON_AGAIN = timedelta(minutes=10)
+"""So long waits what else was asked for of a resource that has proved to be poison: a steady stream of deliveries about
+it costs one worker process in this time. A replay, by whoever has mended something, tries it at once."""
 
 _EVENT_POISON = f"its worker process died {LONE_DEATHS} times while it read this event and nothing else"
 _FETCH_POISON = f"its worker process died {LONE_DEATHS} times while it made this call and nothing else"
@@ -82,7 +86,10 @@ async def _fetches(
     died: bool = False,
     lone: Sequence[UUID] = (),
 ) -> None:
-    """Make fetches due again; one that was asked for anew meanwhile is merged into that one, suspicion and all."""
+    """Make fetches due again; one that was asked for anew meanwhile is merged into that one, suspicion and all.
+
+    What was asked for anew of a resource that has now proved to be poison waits: one more death alone parks it too.
+    """
     poisonous = await connection.fetch(
         """
         WITH lost AS (
@@ -95,7 +102,9 @@ async def _fetches(
         ), inherited AS (
             UPDATE fetches f SET
                 suspect = f.suspect OR a.suspect, attempts = greatest(f.attempts, a.attempts),
-                deaths = CASE WHEN a.deaths < $5 THEN greatest(f.deaths, a.deaths) ELSE f.deaths END
+                deaths = least(greatest(f.deaths, a.deaths), $5 - 1),
+                due_at = CASE WHEN a.deaths < $5 THEN f.due_at ELSE greatest(f.due_at, now() + $7) END,
+                queue_at = CASE WHEN a.deaths < $5 THEN f.queue_at ELSE greatest(f.due_at, now() + $7) END
             FROM asked_anew a WHERE f.id = a.heir
         ), merged AS (
             SELECT id, heir FROM asked_anew WHERE deaths < $5
@@ -127,6 +136,7 @@ async def _fetches(
         lone,
         LONE_DEATHS,
         _FETCH_POISON,
+        POISON_AGAIN,
     )
     await timeline.write(
         connection, [(row["event_id"], "fetch-failed", f"GET {row['path']}: {_FETCH_POISON}") for row in poisonous]

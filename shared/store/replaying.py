@@ -73,7 +73,8 @@ _MISSING = "SELECT id FROM unnest($1::uuid[]) AS id WHERE NOT EXISTS (SELECT FRO
 _TO_RECEIVED = """
     UPDATE events
     SET state = 'received', claimed_by = NULL, token = NULL, finished_at = NULL, error_reason = NULL,
-        error_detail = NULL, duplicate_of = NULL, queue_at = now(), suspect = false, deaths = 0
+        error_detail = NULL, duplicate_of = NULL, queue_at = now(), suspect = false, deaths = 0,
+        background = true
     WHERE id = ANY($1)
 """
 # A call that is still open serves the new plan too; finished ones are let go, so that the plan decides anew.

@@ -1,6 +1,7 @@
 """The tables, as SQLAlchemy Core knows them. The migrations create them; a test holds the two together."""
 
 from sqlalchemy import (
+    REAL,
     BigInteger,
     Boolean,
     CheckConstraint,
@@ -12,6 +13,7 @@ from sqlalchemy import (
     LargeBinary,
     MetaData,
     Sequence,
+    SmallInteger,
     Table,
     Text,
     Uuid,
@@ -26,8 +28,11 @@ metadata = MetaData()
 
 EVENT_STATES = lifecycle.EVENT_STATES
 FETCH_STATES = lifecycle.FETCH_STATES
+HANDOVER_STATES = ("pending", "running", "waiting", "done", "parked", "discarded")
 
 _OPEN = "state IN ('pending', 'waiting')"
+_UNFINISHED = "state IN ('pending', 'running', 'waiting')"
+_HELD = "state = 'waiting' AND error_reason = 'circuit'"
 _TO_PLAN = "state = 'received' AND claimed_by IS NULL"
 
 
@@ -77,10 +82,12 @@ events = Table(
     Column("token", BigInteger),
     Column("suspect", Boolean, nullable=False, server_default="false"),
     Column("deaths", Integer, nullable=False, server_default="0"),
+    Column("reconciled", Boolean, nullable=False, server_default="false"),
+    Column("background", Boolean, nullable=False, server_default="false"),
     CheckConstraint(_one_of(EVENT_STATES), name="events_state"),
     CheckConstraint("(body IS NULL) <> (blob IS NULL)", name="events_body_or_blob"),
     Index("events_of_account", "provider", "account", "id"),
-    Index("events_to_plan", "provider", "id", postgresql_where=text(f"{_TO_PLAN} AND NOT suspect")),
+    Index("events_to_plan", "provider", "account", "id", postgresql_where=text(f"{_TO_PLAN} AND NOT suspect")),
     Index("events_suspect", "provider", "id", postgresql_where=text(f"{_TO_PLAN} AND suspect")),
     Index("events_to_queue", "queue_at", postgresql_where=text(_TO_PLAN)),
     Index("events_claimed", "claimed_by", postgresql_where=text("claimed_by IS NOT NULL")),
@@ -138,11 +145,13 @@ fetches = Table(
     Column("token", BigInteger),
     Column("suspect", Boolean, nullable=False, server_default="false"),
     Column("deaths", Integer, nullable=False, server_default="0"),
+    Column("background", Boolean, nullable=False, server_default="false"),
     CheckConstraint(_one_of(FETCH_STATES), name="fetches_state"),
+    Index("fetches_held", "provider", "account", "id", postgresql_where=text(_HELD)),
     Index("fetches_open", "resource", unique=True, postgresql_where=text(_OPEN)),
     Index("fetches_running", "resource", unique=True, postgresql_where=text("state = 'running'")),
     Index("fetches_recent", "resource", "began_at"),
-    Index("fetches_due", "provider", "due_at", postgresql_where=text(f"{_OPEN} AND NOT suspect")),
+    Index("fetches_due", "provider", "account", "due_at", postgresql_where=text(f"{_OPEN} AND NOT suspect")),
     Index("fetches_suspect", "provider", "due_at", postgresql_where=text(f"{_OPEN} AND suspect")),
     Index("fetches_to_queue", "queue_at", postgresql_where=text(_OPEN)),
     Index("fetches_claimed", "claimed_by", postgresql_where=text("claimed_by IS NOT NULL")),
@@ -164,13 +173,16 @@ records = Table(
     Column("account", Text, primary_key=True),
     Column("kind", Text, primary_key=True),
     Column("external_id", Text, primary_key=True),
+    Column("digest", LargeBinary),
     Column("data", JSONB, nullable=False),
     Column("began", BigInteger, nullable=False),
     _at("fetched_at", nullable=False),
     _at("changed_at", nullable=False),
     _at("deleted_at"),
     Column("event_id", Uuid),
-    comment="The newest known state; began is the claim number of the call whose answer this is",
+    comment="The newest known state; began is the claim number of the newest call that showed it",
+    # Half of each page is left for the new versions that a refresh without news writes (recording.py).
+    postgresql_with={"fillfactor": "50"},
 )
 
 changes = Table(
@@ -187,12 +199,75 @@ changes = Table(
     Column("event_id", Uuid),
     _at("at", nullable=False, default="clock_timestamp()"),
     CheckConstraint("op IN ('created', 'updated', 'deleted')", name="changes_op"),
-    Index("changes_seq", "seq", unique=True),
+    Index("changes_seq", "seq", unique=True, postgresql_where=text("seq IS NOT NULL")),
     Index("changes_unnumbered", "id", postgresql_where=text("seq IS NULL")),
     comment="The change feed; seq is given after the commit, one sequencer at a time, so no reader passes a late entry",
 )
 
 change_numbers = Sequence("change_numbers", metadata=metadata)
+
+handlers = Table(
+    "handlers",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("cursor", BigInteger, nullable=False),
+    _at("registered_at", nullable=False, default="now()"),
+    _at("woken_at"),
+    Column("failures", Integer, nullable=False, server_default="0"),
+    _at("open_until"),
+    _at("next_at"),
+    Column("stopped_reason", Text),
+    Column("stopped_detail", Text),
+    Column("stopped_target", Text),
+    comment="Who is told of changes; cursor is the seq up to which hand-overs were made",
+)
+
+handovers = Table(
+    "handovers",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("handler", Text, nullable=False),
+    Column("change_id", BigInteger, nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("lane", BigInteger, nullable=False),
+    Column("state", Text, nullable=False, server_default="pending"),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("deaths", Integer, nullable=False, server_default="0"),
+    Column("status", Integer),
+    Column("error_reason", Text),
+    Column("error_detail", Text),
+    _at("created_at", nullable=False, default="now()"),
+    _at("due_at", nullable=False, default="now()"),
+    _at("began_at"),
+    _at("finished_at"),
+    Column("claimed_by", Uuid),
+    Column("alone", Boolean, nullable=False, server_default="false"),
+    Column("token", BigInteger),
+    CheckConstraint(_one_of(HANDOVER_STATES), name="handovers_state"),
+    Index("handovers_once", "handler", "change_id", unique=True),
+    Index("handovers_due", "handler", "due_at", "seq", postgresql_where=text(_OPEN)),
+    Index("handovers_lane", "handler", "lane", "seq", postgresql_where=text(_UNFINISHED)),
+    Index("handovers_running", "handler", "lane", unique=True, postgresql_where=text("state = 'running'")),
+    Index("handovers_parked", "handler", "id", postgresql_where=text("state = 'parked'")),
+    Index("handovers_of_change", "change_id"),
+    comment="One change for one handler; lane is a digest of the record: of a lane one runs at a time, in order of seq",
+)
+
+once_marks = Table(
+    "once_marks",
+    metadata,
+    Column("mark", LargeBinary, primary_key=True),
+    comment="Digests of the records that make one change, ever; they outlive the records",
+)
+
+installation = Table(
+    "installation",
+    metadata,
+    Column("single", Boolean, primary_key=True, server_default="true"),
+    Column("key", LargeBinary, nullable=False),
+    CheckConstraint("single", name="installation_single"),
+    comment="Made with the tables and kept for ever: the ids of changes are digests under this key",
+)
 
 timeline = Table(
     "timeline",
@@ -214,4 +289,62 @@ tallies = Table(
     Column("state", Text, nullable=False),
     Column("delta", BigInteger, nullable=False),
     comment="Counts by state as a ledger of differences, folded by the relay: counting never scans finished rows",
+)
+
+reconciliations = Table(
+    "reconciliations",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("provider", Text, nullable=False),
+    Column("account", Text, nullable=False),
+    _at("since"),
+    Column("dry_run", Boolean, nullable=False),
+    Column("position", JSONB, nullable=False, server_default="{}"),
+    Column("looked_at", BigInteger, nullable=False, server_default="0"),
+    Column("missing", BigInteger, nullable=False, server_default="0"),
+    Column("differing", BigInteger, nullable=False, server_default="0"),
+    Column("repaired", BigInteger, nullable=False, server_default="0"),
+    _at("began_at", nullable=False, default="now()"),
+    _at("moved_at", nullable=False, default="now()"),
+    _at("finished_at"),
+    Index("reconciliations_of_account", "provider", "account", "id"),
+    comment="One walk over what a provider holds, and how far it has come: it goes on where it stopped",
+)
+
+reconciliation_sights = Table(
+    "reconciliation_sights",
+    metadata,
+    Column("reconciliation", BigInteger, primary_key=True),
+    Column("kind", Text, primary_key=True),
+    Column("external_id", Text, primary_key=True),
+    Column("members", JSONB, nullable=False),
+    comment="What a walk has seen in a complete list, until it ends: a record that is not here may be gone",
+)
+
+rhythms = Table(
+    "rhythms",
+    metadata,
+    Column("provider", Text, primary_key=True),
+    Column("account", Text, primary_key=True),
+    Column("spans", ARRAY(REAL), nullable=False),
+    Column("weeks", ARRAY(SmallInteger), nullable=False),
+    _at("hour", nullable=False),
+    Column("in_hour", SmallInteger, nullable=False),
+    Column("whole", Boolean, nullable=False),
+    _at("looked_at", nullable=False),
+    _at("last_event_at"),
+    Column("warned", Boolean, nullable=False, server_default="false"),
+    comment="When an account usually speaks: spans of five minutes with an event, by hour of the week (UTC)",
+)
+
+registrations = Table(
+    "registrations",
+    metadata,
+    Column("provider", Text, primary_key=True),
+    Column("account", Text, primary_key=True),
+    Column("id", Text, primary_key=True),
+    Column("failures", BigInteger, nullable=False),
+    Column("disabled", Boolean, nullable=False),
+    _at("looked_at", nullable=False, default="now()"),
+    comment="Webhooks as they were registered at a provider when last looked at: whether failures grow",
 )

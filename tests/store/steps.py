@@ -1,7 +1,7 @@
 """The flow's store steps in the short form that tests of the store need."""
 
 import hashlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
@@ -10,6 +10,7 @@ from asyncpg import Connection, Record
 
 from shared.providers.interface import Call, Outcome
 from shared.store import fetching, leases, planning
+from shared.store.fairness import Room
 from shared.store.fetching import ClaimedFetch, Result
 from shared.store.inbox import NewEvent, insert
 from shared.store.opening import Opened
@@ -58,13 +59,12 @@ async def die(db: Connection, process: UUID) -> None:
     """The process beats no more for longer than a lease, and the relay notices."""
     await db.execute("UPDATE worker_processes SET beat_at = now() - interval '1 hour' WHERE id = $1", process)
     await leases.expire(db, LEASE_SECONDS, until=datetime.now(UTC) + timedelta(hours=1))
+    await leases.give_back_orphans(db)
 
 
-async def claim_events(
-    db: Connection, process: UUID, ids: Sequence[UUID] = (), limit: int = 50, *, suspects: bool = True
-) -> list[ClaimedEvent]:
+async def claim_events(db: Connection, process: UUID, limit: int = 50, *, suspects: bool = True) -> list[ClaimedEvent]:
     """Claim imin's events."""
-    return await planning.claim(db, "imin", ids, limit, process, suspects=suspects)
+    return await planning.claim(db, "imin", Room.of(limit), process, suspects=suspects)
 
 
 async def plan(
@@ -78,7 +78,7 @@ async def plan(
 
 async def claim_fetches(db: Connection, process: UUID, limit: int = 50) -> list[ClaimedFetch]:
     """Claim imin's fetches."""
-    return await fetching.claim(db, "imin", (), limit, process)
+    return await fetching.claim(db, "imin", Room.of(limit), process)
 
 
 async def finish(db: Connection, fetch: ClaimedFetch, *more: Call) -> list[Opened]:

@@ -21,7 +21,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
 from shared.providers.interface import Call, Outcome, Record
-from shared.store import fetching, leases, numbering, planning, queueing, releasing, replaying, returning
+from shared.store import fetching, leases, numbering, opening, planning, queueing, releasing, replaying, returning
+from shared.store.fairness import Room
 from shared.store.fetching import ClaimedFetch, Result
 from shared.store.lifecycle import EVENT_STATES
 from shared.store.planning import ClaimedEvent, Planned
@@ -169,7 +170,7 @@ class Installation(RuleBasedStateMachine):
         """A worker finishes some of what it holds, or takes up something else."""
         worker = self.workers[move.of]
         if worker.events:
-            self.plan(worker, readable=move.number != 0)
+            self.plan(worker, readable=move.number != 0, start=move.limit if move.that else 0)
         elif worker.fetches:
             self.finish(worker, move.ends[: move.limit])
         elif move.this:
@@ -183,20 +184,24 @@ class Installation(RuleBasedStateMachine):
 
     def claim_events(self, worker: Worker, limit: int, *, suspects: bool) -> int:
         """Take a batch."""
-        named = list(self.asked)[-2:]
-        claim = planning.claim(worker.connection, "imin", named, limit, worker.id, suspects=suspects)
+        claim = planning.claim(worker.connection, "imin", Room.of(limit), worker.id, suspects=suspects)
         worker.events = self.do(claim)
         assert not any(event.suspect for event in worker.events) or 1 == len(worker.events)
         return len(worker.events)
 
-    def plan(self, worker: Worker, *, readable: bool) -> None:
-        """The batch is planned; where the account is gone, or nothing can be read, it is parked."""
+    def plan(self, worker: Worker, *, readable: bool, start: int = 0) -> None:
+        """The batch is planned; where the account is gone, or nothing can be read, it is parked. Some calls begin."""
         claimed, worker.events = worker.events, []
-        self.do(planning.commit(worker.connection, [self.planned(event, readable=readable) for event in claimed], 0))
+        plans = [self.planned(event, readable=readable) for event in claimed]
+        begin = opening.Start(worker.id, Room.of(start)) if start else None
+        worker.fetches = self.do(planning.commit(worker.connection, plans, 0, begin)).started
+        assert len(worker.fetches) <= start
+        for fetch in worker.fetches:
+            self.begin(fetch)
 
     def claim_fetches(self, worker: Worker, limit: int, *, suspects: bool) -> int:
         """Begin calls; the answer is what the API holds at that moment."""
-        claim = fetching.claim(worker.connection, "imin", (), limit, worker.id, suspects=suspects)
+        claim = fetching.claim(worker.connection, "imin", Room.of(limit), worker.id, suspects=suspects)
         worker.fetches = self.do(claim)
         assert not any(fetch.suspect for fetch in worker.fetches) or 1 == len(worker.fetches)
         for fetch in worker.fetches:
@@ -246,6 +251,7 @@ class Installation(RuleBasedStateMachine):
             self.db.execute("UPDATE worker_processes SET beat_at = beat_at - interval '1 h' WHERE id = $1", worker.id)
         )
         lapsed = self.do(leases.expire(self.db, LEASE_SECONDS, datetime.now(UTC) + timedelta(hours=1)))
+        self.do(leases.give_back_orphans(self.db))
         if lapsed:
             self.lone_deaths.update(alone)
         if not move.this:

@@ -1,4 +1,4 @@
-"""The change feed's numbers outlive a dump and restore."""
+"""The change feed's numbers keep up with a backlog, and outlive a dump and restore."""
 
 import asyncio
 import os
@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 
 from ops.embedded.postgres import programs
-from shared.store.numbering import number_changes
+from shared.store.numbering import number_backlog, number_changes
 
 
 pytestmark = pytest.mark.anyio
@@ -18,6 +18,25 @@ CHANGE = """
     INSERT INTO changes (op, provider, account, kind, external_id, changed)
     VALUES ('created', 'imin', 'main', 'thing', $1, '{}')
 """
+
+
+async def test_a_backlog_is_numbered_in_one_go(database_url: str) -> None:
+    """A large import must not wait for its numbers round by round; the time bounds it, so that other work goes on."""
+    db = await asyncpg.connect(database_url)
+    await db.execute(
+        """
+        INSERT INTO changes (op, provider, account, kind, external_id, changed)
+        SELECT 'created', 'imin', 'main', 'thing', number::text, '{}' FROM generate_series(1, 25) AS number
+        """
+    )
+
+    first = await number_backlog(db, 0.0, at_once=10)
+    others = await number_backlog(db, 60.0, at_once=10)
+    feed = await db.fetch("SELECT seq, external_id FROM changes ORDER BY seq")
+    await db.close()
+
+    assert (10, 15) == (first, others)
+    assert [(number, str(number)) for number in range(1, 26)] == [tuple(row) for row in feed]
 
 
 async def test_a_dump_and_restore_hides_no_entry(database_url: str, tmp_path: Path) -> None:

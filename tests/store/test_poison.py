@@ -133,6 +133,29 @@ async def test_suspicion_follows_a_call_into_the_one_that_was_asked_for_anew(db:
     assert ["failed", "pending"] == states
 
 
+async def test_a_stream_of_deliveries_about_poison_costs_one_worker_in_ten_minutes(
+    db: Connection, receive: Receive
+) -> None:
+    """What was asked for meanwhile waits, later deliveries join it, and one more death alone is enough."""
+    await receive()
+    await plan(db, await worker(db), CALL)
+    deaths, minutes = 0, 0
+    while minutes < 60 and deaths < 20:
+        process = await worker(db)
+        claimed = await claim_fetches(db, process)
+        await receive()
+        await plan(db, await worker(db), CALL)
+        if claimed:
+            await die(db, process)
+            deaths += 1
+        else:
+            await db.execute("UPDATE fetches SET due_at = due_at - interval '1 minute' WHERE state = 'pending'")
+            minutes += 1
+
+    assert 3 + 60 // 10 >= deaths
+    assert 3 < deaths
+
+
 async def test_what_is_handed_back_is_not_suspect(db: Connection, receive: Receive) -> None:
     """A worker that is told to stop, or that dropped a batch, has not died of it."""
     await receive(2)

@@ -8,7 +8,7 @@ from asyncpg import Connection
 
 from shared.providers.interface import Record
 from shared.store import recording
-from shared.store.recording import Sighting
+from shared.store.sighting import Sighting
 
 
 pytestmark = pytest.mark.anyio
@@ -97,6 +97,52 @@ async def test_an_older_answer_does_not_overwrite_a_newer_one(db: Connection) ->
     assert [("created", "a", [])] == await changes(db)
 
 
+async def test_an_answer_without_news_protects_from_older_ones_all_the_same(db: Connection) -> None:
+    """What is unchanged as of the fifth call is not overwritten by what the fourth saw in between and tells later."""
+    await apply(db, seen('{"v": "same"}', began=1))
+    await apply(db, seen('{"v": "same"}', began=5))
+
+    await apply(db, seen('{"v": "in between"}', began=4))
+
+    assert '{"v": "same"}' == await stored(db)
+    assert [("created", "a", [])] == await changes(db)
+
+
+async def test_a_stale_answer_does_not_count_as_fetched(db: Connection) -> None:
+    """``fetched_at`` is the time of the newest answer, not of an older one that came later."""
+    await apply(db, seen('{"v": 1}', began=5))
+    before = await db.fetchrow("SELECT fetched_at, began FROM records")
+
+    await apply(db, seen('{"v": 1}', began=4), seen('{"v": 1}', key="b"))
+
+    assert before == await db.fetchrow("SELECT fetched_at, began FROM records WHERE external_id = 'a'")
+
+
+async def test_a_page_without_news_leaves_the_index_alone(db: Connection) -> None:
+    """Its new versions find room in the same pages of the table (HOT): no index entry is written."""
+    page = [seen(f'{{"v": {number}, "text": "{"x" * 400}"}}', key=f"k{number:03}") for number in range(200)]
+    await apply(db, *page)
+
+    async with db.transaction():
+        await recording.apply(db, [one._replace(began=2) for one in page])
+        counted = await db.fetchrow(
+            "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_xact_user_tables WHERE relname = 'records'"
+        )
+
+    assert (200, 200) == tuple(counted)
+
+
+async def test_data_told_in_another_form_is_sent_whole_once(db: Connection) -> None:
+    """The digest follows the form that was seen last, so that the next answer like it is known by its digest."""
+    await apply(db, seen('{"a": 1, "b": 2}', began=1))
+    first = await db.fetchval("SELECT digest FROM records")
+
+    await apply(db, seen('{"b":2,"a":1}', began=2))
+
+    assert first != await db.fetchval("SELECT digest FROM records")
+    assert [("created", "a", [])] == await changes(db)
+
+
 async def test_a_tombstone_is_not_undone_by_an_older_answer(db: Connection) -> None:
     """What was announced as deleted stays deleted for calls that began before."""
     await apply(db, seen('{"v": 1}', began=1))
@@ -166,3 +212,32 @@ async def test_two_workers_writing_the_same_records_describe_each_change_once(db
 
     counted = await db.fetch("SELECT op, count(*) FROM changes GROUP BY op ORDER BY op")
     assert [("created", 200), ("updated", 100)] == [tuple(row) for row in counted]
+
+
+async def test_two_answers_that_differ_crosswise_do_not_wait_for_each_other(db: Connection, db2: Connection) -> None:
+    """Each knows as unchanged what the other knows as changed: both lock all their records in the same order."""
+    keys = [f"k{number:03}" for number in range(100)]
+    await apply(db, *(seen('{"v": 0}', key=key) for key in keys))
+    one = [seen(f'{{"v": {number % 2}}}', began=2, key=key) for number, key in enumerate(keys)]
+    other = [seen(f'{{"v": {1 - number % 2}}}', began=3, key=key) for number, key in enumerate(keys)]
+
+    await asyncio.gather(apply(db, *one), apply(db2, *other))
+
+    assert 50 == await db.fetchval("SELECT count(*) FROM records WHERE data = '{\"v\": 1}'")
+    assert 100 == await db.fetchval("SELECT count(*) FROM records WHERE began = 3")
+
+
+async def test_a_record_that_another_worker_is_just_creating_is_compared(db: Connection, db2: Connection) -> None:
+    """It was unknown when it was looked for, and is there when it is to be created: its news is not lost."""
+    async with db.transaction():
+        await recording.apply(db, [seen('{"v": 1}', began=1)])
+        late = asyncio.create_task(apply(db2, seen('{"v": 2}', began=2)))
+        async with asyncio.timeout(30):
+            while not await db.fetchval(  # noqa: ASYNC110 - of Postgres
+                "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND pid = $1)", db2.get_server_pid()
+            ):
+                await asyncio.sleep(0.01)
+    await late
+
+    assert [("created", "a", []), ("updated", "a", ["v"])] == await changes(db)
+    assert '{"v": 2}' == await stored(db)

@@ -43,13 +43,16 @@ async def test_partial_indexes_cover_the_same_rows(database_url: str) -> None:
 
 
 def _conditions(connection: Connection, schema: str = "public") -> dict[str, str]:
-    """Each index and each CHECK constraint as Postgres itself writes it down."""
+    """Each index, each CHECK constraint and each storage option as Postgres itself writes it down."""
     rows = connection.exec_driver_sql(
         """
         SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = %(schema)s AND tablename <> 'alembic_version'
         UNION ALL
         SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint
         WHERE connamespace = to_regnamespace(%(schema)s) AND contype = 'c'
+        UNION ALL
+        SELECT relname || ' options', array_to_string(reloptions, ', ') FROM pg_class
+        WHERE relnamespace = to_regnamespace(%(schema)s) AND reloptions IS NOT NULL
         """.replace("%(schema)s", f"'{schema}'")
     )
     return {name: definition.replace(f"{schema}.", "") for name, definition in rows}

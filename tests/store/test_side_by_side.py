@@ -17,6 +17,7 @@ from asyncpg import Connection
 
 from shared.providers.interface import Call, Outcome, Record
 from shared.store import fetching, leases, numbering, planning, queueing, replaying, returning
+from shared.store.fairness import Room
 from shared.store.fetching import ClaimedFetch, Result
 from shared.store.planning import Planned
 from shared.store.replaying import Selection
@@ -47,6 +48,7 @@ async def test_nothing_is_lost_or_doubled_when_everybody_works_at_once(database_
             await queueing.due_events(connection, ["imin"], 20)
             await queueing.due_fetches(connection, ["imin"], 20)
         await leases.expire(connection, LEASE_SECONDS, datetime.now(UTC) + timedelta(hours=1))
+        await leases.give_back_orphans(connection)
         await numbering.number_changes(connection)
         await queueing.fold_tallies(connection)
         await returning.go_on(connection, [("imin", "main")])
@@ -94,12 +96,12 @@ def _worker(chance: random.Random, *, well: bool = False) -> Callable[[Connectio
     async def work(connection: Connection) -> None:
         process = uuid4()
         await leases.beat(connection, process, "worker")
-        events = await again_on_conflict(lambda: planning.claim(connection, "imin", (), 5, process))
+        events = await again_on_conflict(lambda: planning.claim(connection, "imin", Room.of(5), process))
         if dies():
             return await _beats_no_more(connection, process)
         plans = [Planned(event, types=("x",), calls=_calls(event.id)) for event in events]
         await again_on_conflict(lambda: planning.commit(connection, plans, 0))
-        fetches = await again_on_conflict(lambda: fetching.claim(connection, "imin", (), 5, process))
+        fetches = await again_on_conflict(lambda: fetching.claim(connection, "imin", Room.of(5), process))
         if dies():
             return await _beats_no_more(connection, process)
         api.update(fetch.call.path for fetch in fetches)

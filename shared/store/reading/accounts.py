@@ -1,9 +1,10 @@
 """Accounts as people look at them: when each last spoke, and how much of its budget is used."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import Text, column, select, values
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shared.budgets import AccountBudget, Budgets
@@ -16,11 +17,12 @@ from shared.store.schema import events
 async def list_accounts(
     connection: AsyncConnection, configured: Iterable[tuple[str, AccountSettings]], budgets: Budgets | None
 ) -> list[Account]:
-    """The configured accounts, each with its provider, its last event and its budget; without Redis no budget."""
-    newest = select(events.c.provider, events.c.account, func.max(events.c.received_at)).group_by(
-        events.c.provider, events.c.account
-    )
-    last = {(provider, name): at for provider, name, at in await connection.execute(newest)}
+    """The configured accounts, each with its provider, its last delivery and its budget; without Redis no budget."""
+    configured = list(configured)
+    last = {}
+    if configured:
+        keys = [(provider, account.name) for provider, account in configured]
+        last = {(provider, name): at for provider, name, at in await connection.execute(_newest(keys))}
     found = []
     for provider, account in configured:
         state = None
@@ -41,6 +43,19 @@ async def list_accounts(
             )
         )
     return found
+
+
+def _newest(accounts: Sequence[tuple[str, str]]) -> Any:
+    """When each account last delivered: one step into an index each. What reconciliation made is no delivery."""
+    named = values(column("provider", Text), column("account", Text), name="named").data(accounts)
+    newest = (
+        select(events.c.received_at)
+        .where(events.c.provider == named.c.provider, events.c.account == named.c.account, ~events.c.reconciled)
+        .order_by(events.c.id.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+    return select(named.c.provider, named.c.account, newest)
 
 
 def _next_call(state: AccountBudget | None) -> datetime | None:

@@ -54,11 +54,20 @@ class Step(msgspec.Struct, frozen=True):
     detail: str
 
 
+class EventForecast(msgspec.Struct, frozen=True):
+    """When the calls that an event waits for will be made at the present budget; ``done_at`` None: nobody knows."""
+
+    calls: int
+    done_at: datetime | None
+    detail: str
+
+
 class EventDetail(Event, frozen=True):
-    """An event with everything that happened to it."""
+    """An event with everything that happened to it; ``forecast`` is None if it waits for no call."""
 
     fetches: Sequence[Fetch]
     timeline: Sequence[Step]
+    forecast: EventForecast | None = None
 
 
 class Head(msgspec.Struct, frozen=True):
@@ -106,6 +115,32 @@ class Account(msgspec.Struct, frozen=True):
     budget_used: int | None
     budget_limit: int | None
     next_call_at: datetime | None
+
+
+class Forecast(msgspec.Struct, frozen=True):
+    """When an account's ``calls`` that wait will be made at the present budget; None: nobody knows, and why."""
+
+    account: str
+    calls: int
+    seconds: float | None
+    done_at: datetime | None
+    detail: str
+
+
+class HandlerStanding(msgspec.Struct, frozen=True):
+    """A handler: how far it is behind the feed, its hand-overs by state, and why nothing is sent to it."""
+
+    name: str
+    cursor: int
+    behind: int
+    pending: int
+    running: int
+    waiting: int
+    parked: int
+    failures: int
+    open_until: datetime | None
+    stopped_reason: str | None
+    stopped_detail: str | None
 
 
 class ProviderStats(TypedDict):

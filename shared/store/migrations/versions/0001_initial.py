@@ -51,6 +51,8 @@ STATEMENTS = (
         token BIGINT,
         suspect BOOLEAN DEFAULT 'false' NOT NULL,
         deaths INTEGER DEFAULT '0' NOT NULL,
+        reconciled BOOLEAN DEFAULT 'false' NOT NULL,
+        background BOOLEAN DEFAULT 'false' NOT NULL,
         PRIMARY KEY (id),
         CONSTRAINT events_state CHECK (
             state IN ('received', 'processing', 'waiting', 'done', 'duplicate', 'parked', 'failed', 'quarantined')),
@@ -65,7 +67,7 @@ STATEMENTS = (
     WHERE state = 'parked' AND error_reason = 'account-removed'
     """,
     """
-    CREATE INDEX events_to_plan ON events (provider, id)
+    CREATE INDEX events_to_plan ON events (provider, account, id)
     WHERE state = 'received' AND claimed_by IS NULL AND NOT suspect
     """,
     "CREATE INDEX events_suspect ON events (provider, id) WHERE state = 'received' AND claimed_by IS NULL AND suspect",
@@ -115,6 +117,7 @@ STATEMENTS = (
         token BIGINT,
         suspect BOOLEAN DEFAULT 'false' NOT NULL,
         deaths INTEGER DEFAULT '0' NOT NULL,
+        background BOOLEAN DEFAULT 'false' NOT NULL,
         PRIMARY KEY (id),
         CONSTRAINT fetches_state CHECK (state IN ('pending', 'running', 'waiting', 'done', 'failed'))
     )
@@ -124,8 +127,15 @@ STATEMENTS = (
     IS 'One GET that events ask for; resource is a digest of provider, account and coalescing key'
     """,
     "CREATE INDEX fetches_claimed ON fetches (claimed_by) WHERE claimed_by IS NOT NULL",
-    "CREATE INDEX fetches_due ON fetches (provider, due_at) WHERE state IN ('pending', 'waiting') AND NOT suspect",
+    """
+    CREATE INDEX fetches_due ON fetches (provider, account, due_at)
+    WHERE state IN ('pending', 'waiting') AND NOT suspect
+    """,
     "CREATE INDEX fetches_suspect ON fetches (provider, due_at) WHERE state IN ('pending', 'waiting') AND suspect",
+    """
+    CREATE INDEX fetches_held ON fetches (provider, account, id)
+    WHERE state = 'waiting' AND error_reason = 'circuit'
+    """,
     "CREATE UNIQUE INDEX fetches_open ON fetches (resource) WHERE state IN ('pending', 'waiting')",
     "CREATE INDEX fetches_recent ON fetches (resource, began_at)",
     "CREATE UNIQUE INDEX fetches_running ON fetches (resource) WHERE state = 'running'",
@@ -144,6 +154,7 @@ STATEMENTS = (
         account TEXT NOT NULL,
         kind TEXT NOT NULL,
         external_id TEXT NOT NULL,
+        digest BYTEA,
         data JSONB NOT NULL,
         began BIGINT NOT NULL,
         fetched_at TIMESTAMP WITH TIME ZONE NOT NULL,
@@ -151,11 +162,11 @@ STATEMENTS = (
         deleted_at TIMESTAMP WITH TIME ZONE,
         event_id UUID,
         PRIMARY KEY (provider, account, kind, external_id)
-    )
+    ) WITH (fillfactor = 50)
     """,
     """
     COMMENT ON TABLE records
-    IS 'The newest known state; began is the claim number of the call whose answer this is'
+    IS 'The newest known state; began is the claim number of the newest call that showed it'
     """,
     """
     CREATE TABLE changes (
@@ -177,8 +188,80 @@ STATEMENTS = (
     COMMENT ON TABLE changes
     IS 'The change feed; seq is given after the commit, one sequencer at a time, so no reader passes a late entry'
     """,
-    "CREATE UNIQUE INDEX changes_seq ON changes (seq)",
+    "CREATE UNIQUE INDEX changes_seq ON changes (seq) WHERE seq IS NOT NULL",
     "CREATE INDEX changes_unnumbered ON changes (id) WHERE seq IS NULL",
+    """
+    CREATE TABLE handlers (
+        name TEXT NOT NULL,
+        cursor BIGINT NOT NULL,
+        registered_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+        woken_at TIMESTAMP WITH TIME ZONE,
+        failures INTEGER DEFAULT '0' NOT NULL,
+        open_until TIMESTAMP WITH TIME ZONE,
+        next_at TIMESTAMP WITH TIME ZONE,
+        stopped_reason TEXT,
+        stopped_detail TEXT,
+        stopped_target TEXT,
+        PRIMARY KEY (name)
+    )
+    """,
+    """
+    COMMENT ON TABLE handlers
+    IS 'Who is told of changes; cursor is the seq up to which hand-overs were made'
+    """,
+    """
+    CREATE TABLE handovers (
+        id BIGINT GENERATED ALWAYS AS IDENTITY,
+        handler TEXT NOT NULL,
+        change_id BIGINT NOT NULL,
+        seq BIGINT NOT NULL,
+        lane BIGINT NOT NULL,
+        state TEXT DEFAULT 'pending' NOT NULL,
+        attempts INTEGER DEFAULT '0' NOT NULL,
+        deaths INTEGER DEFAULT '0' NOT NULL,
+        status INTEGER,
+        error_reason TEXT,
+        error_detail TEXT,
+        created_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+        due_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+        began_at TIMESTAMP WITH TIME ZONE,
+        finished_at TIMESTAMP WITH TIME ZONE,
+        claimed_by UUID,
+        alone BOOLEAN DEFAULT 'false' NOT NULL,
+        token BIGINT,
+        PRIMARY KEY (id),
+        CONSTRAINT handovers_state CHECK (state IN ('pending', 'running', 'waiting', 'done', 'parked', 'discarded'))
+    )
+    """,
+    """
+    COMMENT ON TABLE handovers
+    IS 'One change for one handler; lane is a digest of the record: of a lane one runs at a time, in order of seq'
+    """,
+    "CREATE UNIQUE INDEX handovers_once ON handovers (handler, change_id)",
+    "CREATE INDEX handovers_due ON handovers (handler, due_at, seq) WHERE state IN ('pending', 'waiting')",
+    "CREATE INDEX handovers_lane ON handovers (handler, lane, seq) WHERE state IN ('pending', 'running', 'waiting')",
+    "CREATE UNIQUE INDEX handovers_running ON handovers (handler, lane) WHERE state = 'running'",
+    "CREATE INDEX handovers_parked ON handovers (handler, id) WHERE state = 'parked'",
+    "CREATE INDEX handovers_of_change ON handovers (change_id)",
+    "CREATE TABLE once_marks (mark BYTEA NOT NULL, PRIMARY KEY (mark))",
+    "COMMENT ON TABLE once_marks IS 'Digests of the records that make one change, ever; they outlive the records'",
+    """
+    CREATE TABLE installation (
+        single BOOLEAN DEFAULT 'true' NOT NULL,
+        key BYTEA NOT NULL,
+        PRIMARY KEY (single),
+        CONSTRAINT installation_single CHECK (single)
+    )
+    """,
+    """
+    COMMENT ON TABLE installation
+    IS 'Made with the tables and kept for ever: the ids of changes are digests under this key'
+    """,
+    # gen_random_uuid draws on the server's strong source; two of them hold 244 random bits
+    """
+    INSERT INTO installation (key)
+    VALUES (sha256(convert_to(gen_random_uuid()::text || gen_random_uuid()::text, 'UTF8')))
+    """,
     """
     CREATE TABLE timeline (
         id BIGINT GENERATED ALWAYS AS IDENTITY,
@@ -203,6 +286,76 @@ STATEMENTS = (
     """
     COMMENT ON TABLE tallies
     IS 'Counts by state as a ledger of differences, folded by the relay: counting never scans finished rows'
+    """,
+    """
+    CREATE TABLE reconciliations (
+        id BIGINT GENERATED ALWAYS AS IDENTITY,
+        provider TEXT NOT NULL,
+        account TEXT NOT NULL,
+        since TIMESTAMP WITH TIME ZONE,
+        dry_run BOOLEAN NOT NULL,
+        position JSONB DEFAULT '{}' NOT NULL,
+        looked_at BIGINT DEFAULT '0' NOT NULL,
+        missing BIGINT DEFAULT '0' NOT NULL,
+        differing BIGINT DEFAULT '0' NOT NULL,
+        repaired BIGINT DEFAULT '0' NOT NULL,
+        began_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+        moved_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+        finished_at TIMESTAMP WITH TIME ZONE,
+        PRIMARY KEY (id)
+    )
+    """,
+    "CREATE INDEX reconciliations_of_account ON reconciliations (provider, account, id)",
+    """
+    COMMENT ON TABLE reconciliations
+    IS 'One walk over what a provider holds, and how far it has come: it goes on where it stopped'
+    """,
+    """
+    CREATE TABLE reconciliation_sights (
+        reconciliation BIGINT NOT NULL,
+        kind TEXT NOT NULL,
+        external_id TEXT NOT NULL,
+        members JSONB NOT NULL,
+        PRIMARY KEY (reconciliation, kind, external_id)
+    )
+    """,
+    """
+    COMMENT ON TABLE reconciliation_sights
+    IS 'What a walk has seen in a complete list, until it ends: a record that is not here may be gone'
+    """,
+    """
+    CREATE TABLE rhythms (
+        provider TEXT NOT NULL,
+        account TEXT NOT NULL,
+        spans REAL[] NOT NULL,
+        weeks SMALLINT[] NOT NULL,
+        hour TIMESTAMP WITH TIME ZONE NOT NULL,
+        in_hour SMALLINT NOT NULL,
+        whole BOOLEAN NOT NULL,
+        looked_at TIMESTAMP WITH TIME ZONE NOT NULL,
+        last_event_at TIMESTAMP WITH TIME ZONE,
+        warned BOOLEAN DEFAULT 'false' NOT NULL,
+        PRIMARY KEY (provider, account)
+    )
+    """,
+    """
+    COMMENT ON TABLE rhythms
+    IS 'When an account usually speaks: spans of five minutes with an event, by hour of the week (UTC)'
+    """,
+    """
+    CREATE TABLE registrations (
+        provider TEXT NOT NULL,
+        account TEXT NOT NULL,
+        id TEXT NOT NULL,
+        failures BIGINT NOT NULL,
+        disabled BOOLEAN NOT NULL,
+        looked_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+        PRIMARY KEY (provider, account, id)
+    )
+    """,
+    """
+    COMMENT ON TABLE registrations
+    IS 'Webhooks as they were registered at a provider when last looked at: whether failures grow'
     """,
     """
     CREATE FUNCTION tally_events() RETURNS trigger LANGUAGE plpgsql AS $$

@@ -1,0 +1,130 @@
+"""Asks Postgres how it carries out what the store's functions send: every statement is explained as it is made."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import asyncpg
+import orjson
+
+from shared.store.postgres import Connection
+
+
+GROWING = frozenset({"events", "fetches", "event_fetches", "records", "changes", "identities", "timeline", "handovers"})
+"""The tables that grow with what was ever received."""
+
+MOST_ROWS = 1000
+"""So many rows of a growing table one statement may look at in these tests; the tables hold twenty times as many."""
+
+_EXPLAINED = re.compile(r"\s*(SELECT|INSERT|UPDATE|DELETE|WITH)\b", re.IGNORECASE)
+
+
+@dataclass
+class Found:
+    """What is wrong with the plans, a sentence each, and how many statements were looked at."""
+
+    statements: set[str] = field(default_factory=set)
+    wrong: list[str] = field(default_factory=list)
+
+
+class Explaining:
+    """A connection that explains each statement, with its own arguments and without any, before it is carried out."""
+
+    def __init__(self, connection: asyncpg.Connection, found: Found) -> None:
+        self._connection = connection
+        self._found = found
+
+    async def fetch(self, query: str, *arguments: Any, **options: Any) -> Any:
+        """All rows."""
+        await self._explain(query, arguments)
+        return await self._connection.fetch(query, *arguments, **options)
+
+    async def fetchrow(self, query: str, *arguments: Any, **options: Any) -> Any:
+        """The first row."""
+        await self._explain(query, arguments)
+        return await self._connection.fetchrow(query, *arguments, **options)
+
+    async def fetchval(self, query: str, *arguments: Any, **options: Any) -> Any:
+        """A value of the first row."""
+        await self._explain(query, arguments)
+        return await self._connection.fetchval(query, *arguments, **options)
+
+    async def execute(self, query: str, *arguments: Any, **options: Any) -> Any:
+        """The status."""
+        await self._explain(query, arguments)
+        return await self._connection.execute(query, *arguments, **options)
+
+    def transaction(self, **options: Any) -> AbstractAsyncContextManager[object]:
+        """As the connection's own."""
+        return cast("AbstractAsyncContextManager[object]", self._connection.transaction(**options))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+    async def _explain(self, query: str, arguments: Sequence[Any]) -> None:
+        if not _EXPLAINED.match(query):
+            return
+        self._found.statements.add(" ".join(query.split()))
+        self._found.wrong += await problems(self._connection, query, arguments)
+
+
+def explaining(connection: asyncpg.Connection, found: Found) -> Connection:
+    """As the store's functions take it."""
+    return cast("Connection", Explaining(connection, found))
+
+
+async def problems(
+    connection: asyncpg.Connection, query: str, arguments: Sequence[Any], *, kept: bool = True
+) -> list[str]:
+    """What the plans of one statement read that they should not: the one for these arguments, and that for any.
+
+    ``kept`` is False where the statement is made once a connection: then nobody keeps a plan for any arguments.
+    """
+    generic = await _for_any(connection, query, len(arguments)) if arguments and kept else "[]"
+    transaction = connection.transaction()
+    await transaction.start()
+    try:
+        real = await connection.fetchval("EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) " + query, *arguments)
+    finally:
+        await transaction.rollback()
+    said = []
+    for plan in (*orjson.loads(generic), *orjson.loads(real)):
+        for node in _nodes(plan["Plan"]):
+            table = node.get("Relation Name")
+            if table not in GROWING:
+                continue
+            if node["Node Type"] == "Seq Scan":
+                said.append(f"a sequential scan of {table}: {_short(query)}")
+            elif (rows := _looked_at(node)) > MOST_ROWS:
+                said.append(f"{rows:.0f} rows of {table} are looked at by {node['Node Type']}: {_short(query)}")
+    return said
+
+
+async def _for_any(connection: asyncpg.Connection, query: str, arguments: int) -> str:
+    """The plan that Postgres keeps for a prepared statement, whatever it is given."""
+    await connection.execute(f"SET plan_cache_mode = force_generic_plan; PREPARE explained AS {query}")
+    try:
+        nothing = ", ".join(["NULL"] * arguments)
+        return str(await connection.fetchval(f"EXPLAIN (FORMAT JSON) EXECUTE explained({nothing})"))
+    finally:
+        await connection.execute("DEALLOCATE explained; RESET plan_cache_mode")
+
+
+def _nodes(plan: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    yield plan
+    for below in plan.get("Plans", ()):
+        yield from _nodes(below)
+
+
+def _looked_at(node: Mapping[str, Any]) -> float:
+    """Rows that the node really read, and threw away, in all its turns; nothing where it was not carried out."""
+    if node["Node Type"] == "ModifyTable":
+        return 0.0
+    rows = (node.get(name, 0) for name in ("Actual Rows", "Rows Removed by Filter", "Rows Removed by Index Recheck"))
+    return float(sum(rows) * node.get("Actual Loops", 0))
+
+
+def _short(query: str) -> str:
+    return " ".join(query.split())[:200]

@@ -1,0 +1,258 @@
+"""No statement of the flow costs more when more is stored: none reads a whole table, or a growing part of one.
+
+The functions run against a database with twenty thousand finished events, analysed; ``plans`` explains each statement
+that they send. A new function of the flow is one more step in one of these tests.
+"""
+
+import asyncio
+import re
+import uuid
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import asyncpg
+import pytest
+from pydantic import SecretStr
+from sqlalchemy import event
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from ops.bench.filling import fill
+from ops.embedded.postgres import Postgres
+from plans import Found, explaining, problems
+from shared.providers.imin.settings import IminAccount
+from shared.providers.interface import Call, Outcome, Record
+from shared.store import (
+    fetching,
+    finishing,
+    holding,
+    leases,
+    numbering,
+    planning,
+    queueing,
+    releasing,
+    returning,
+    tallying,
+)
+from shared.store.fairness import Room
+from shared.store.fetching import Result
+from shared.store.opening import Start
+from shared.store.planning import Planned
+from shared.store.postgres import Connection
+from shared.store.reading.accounts import list_accounts
+from shared.store.reading.changes import changes_after, newest_changes
+from shared.store.reading.connecting import reading, reading_engine
+from shared.store.reading.counting import stats
+from shared.store.reading.events import Filters, body_of, head_of, list_events, show_event
+from shared.store.reading.records import list_records
+from steps import claim_events, claim_fetches, keep, plan, worker
+
+
+STORED = 20_000
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(scope="module")
+def populated(postgres: Postgres, template: str) -> str:
+    """A database in which much has happened, with up-to-date statistics."""
+    name = f"populated_{uuid.uuid4().hex}"
+    base = postgres.url.rpartition("/")[0]
+
+    async def populate() -> None:
+        connection = await asyncpg.connect(postgres.url)
+        await connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        await connection.close()
+        await fill(f"{base}/{name}", STORED, lambda _: None)
+        connection = await asyncpg.connect(f"{base}/{name}")
+        await connection.execute(
+            """
+            INSERT INTO records (provider, account, kind, external_id, data, began, fetched_at, changed_at)
+            SELECT 'imin', 'main', 'imin.customer-account', 'c-' || n, '{"some": "thing"}', n, now(), now()
+            FROM generate_series(1, $1::bigint) AS n
+            """,
+            STORED,
+        )
+        await connection.execute(
+            """
+            INSERT INTO changes (seq, op, provider, account, kind, external_id, changed)
+            SELECT nextval('change_numbers'), 'created', 'imin', 'main', 'imin.customer-account', 'c-' || n, '{}'
+            FROM generate_series(1, $1::bigint) AS n
+            """,
+            STORED,
+        )
+        await connection.execute(
+            """
+            INSERT INTO identities (provider, account, identity, event_id)
+            SELECT provider, account, 'uuid-' || row_number() OVER (), id FROM events
+            """
+        )
+        await connection.execute("VACUUM (ANALYZE)")
+        await connection.close()
+
+    asyncio.run(populate())
+    return f"{base}/{name}"
+
+
+@pytest.fixture
+async def plain(populated: str) -> AsyncIterator[asyncpg.Connection]:
+    """A connection to it."""
+    connection = await asyncpg.connect(populated, server_settings={"jit": "off"})
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+async def engine(populated: str) -> AsyncIterator[AsyncEngine]:
+    """The engine that people's commands read with."""
+    made = reading_engine(populated)
+    yield made
+    await made.dispose()
+
+
+@pytest.fixture
+def found() -> Found:
+    """What the plans of a test showed."""
+    return Found()
+
+
+@pytest.fixture
+def db(plain: asyncpg.Connection, found: Found) -> Connection:
+    """A connection that explains every statement."""
+    return explaining(plain, found)
+
+
+async def test_a_sequential_scan_is_noticed(plain: asyncpg.Connection) -> None:
+    """The tests' own protection: a statement without an index to go by, and one that walks through an index."""
+    scan = "SELECT id FROM events WHERE content_type = $1"
+    walk = "SELECT count(*) FROM (SELECT id FROM events ORDER BY id) AS every"
+
+    assert [f"a sequential scan of events: {scan}"] * 2 == await problems(plain, scan, ["x"])
+    (said,) = await problems(plain, walk, [])
+    assert re.fullmatch(f"[0-9]+ rows of events are looked at by Index Only Scan: {re.escape(walk)}", said)
+
+
+async def test_receiving_planning_fetching_and_applying(db: Any, found: Found) -> None:
+    """The whole way of a batch: kept, claimed, planned with and without duplicates, fetched, stored, failed."""
+    process = await worker(db)
+    await keep(db, 60)
+    events = await claim_events(db, process, limit=20)
+    records = [Record("imin.customer-account", f"c-{number}", '{"other": "thing"}') for number in range(1, 15)]
+    await planning.commit(
+        db,
+        [
+            Planned(each, types=("t",), identity=f"uuid-{number}", calls=(_call(number),), records=records[:1])
+            for number, each in enumerate(events)
+        ],
+        0.5,
+    )
+    await plan(db, process, _call(100), _call(101))
+    await keep(db, 5)
+    begun = await planning.commit(
+        db,
+        [
+            Planned(each, types=("t",), calls=(_call(300 + number),))
+            for number, each in enumerate(await claim_events(db, process, limit=5))
+        ],
+        0.5,
+        Start(process, Room.of(50)),
+    )
+    assert begun.started
+    fetches = await claim_fetches(db, process)
+    anew = await fetching.begin_anew(db, fetches[0])
+    assert anew is not None
+    results = [
+        Result(anew, "done", Outcome(records=records, next=(_call(200),)), 200),
+        *(Result(fetch, "done", Outcome(), 200) for fetch in fetches[1:10]),
+        *(Result(fetch, "waiting", status=500, reason="refused", wait_seconds=0.0) for fetch in fetches[10:12]),
+        *(Result(fetch, "failed", status=410, reason="refused") for fetch in fetches[12:]),
+    ]
+    await fetching.commit(db, results, 0.5)
+    await finishing.settle_events(db, await finishing.events_of(db, [fetch.id for fetch in fetches]))
+    assert await claim_fetches(db, process)
+    await leases.leave(db, process)
+
+    assert [] == found.wrong
+    assert len(found.statements) > 15
+
+
+async def test_what_the_relay_does_again_and_again(db: Any, found: Found) -> None:
+    """Scans for what is due, the feed's numbers, folded tallies, ended leases, accounts that returned, held calls."""
+    process = await worker(db)
+    await keep(db, 20)
+    await db.execute("UPDATE events SET queue_at = now() WHERE state = 'received'")
+    await claim_events(db, process, limit=5)
+    await db.execute("UPDATE worker_processes SET beat_at = now() - interval '1 hour' WHERE id = $1", process)
+
+    assert await queueing.due_events(db, ["imin"], 2000)
+    await queueing.due_fetches(db, ["imin"], 2000)
+    await queueing.fold_tallies(db)
+    await numbering.number_changes(db)
+    await leases.expire(db, 10.0, until=datetime.now(UTC) + timedelta(hours=1))
+    await leases.give_back_orphans(db)
+    await releasing.give_back(db, process, [], [])
+    await returning.go_on(db, [("imin", "main")])
+    for provider, account in [("imin", "main"), *await holding.accounts(db)]:
+        await holding.oldest(db, provider, account)
+        await holding.purposes(db, provider, account)
+    await tallying.progress(db, ["imin", "magicline"])
+
+    assert [] == found.wrong
+    assert len(found.statements) > 12
+
+
+async def test_what_is_read_all_the_time(engine: AsyncEngine, plain: asyncpg.Connection) -> None:
+    """Stats, accounts, the feed, one event: each costs the same whatever is stored."""
+    sent = _record(engine)
+    newest = await plain.fetchval("SELECT id FROM events ORDER BY id DESC LIMIT 1")
+    await stats(engine, None, ["imin", "magicline"])
+    async with reading(engine) as connection:
+        await list_accounts(connection, [("imin", _ACCOUNT)], None)
+        await _drain(changes_after(connection, STORED - 10))
+        await _drain(changes_after(connection, 0, limit=50))
+        await _drain(newest_changes(connection))
+        await show_event(connection, newest, lambda *_: "")
+        await head_of(connection, newest)
+        await body_of(connection, newest)
+        await _read_lists(connection)
+
+    assert [] == [said for query, arguments in sent for said in await problems(plain, query, arguments, kept=False)]
+    assert len(sent) > 10
+
+
+_ACCOUNT = IminAccount(
+    name="main", base_url="http://127.0.0.1:1", webhook_keys=(SecretStr("in"),), api_key=SecretStr("out")
+)
+
+
+async def _read_lists(connection: AsyncConnection) -> None:
+    for filters in (
+        Filters(),
+        Filters(provider="imin", account="main"),
+        Filters(state="failed"),
+        Filters(state="parked"),
+    ):
+        await _drain(list_events(connection, filters))
+    await _drain(list_records(connection, provider="imin", account="main", kind="imin.customer-account"))
+    await _drain(list_records(connection))
+
+
+def _record(engine: AsyncEngine) -> list[tuple[str, list[Any]]]:
+    """Every statement that the engine sends from now on, with its arguments."""
+    sent: list[tuple[str, list[Any]]] = []
+
+    @event.listens_for(engine.sync_engine, "before_cursor_execute")
+    def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        if "pg_catalog" not in statement:
+            sent.append((statement, list(parameters)))
+
+    return sent
+
+
+async def _drain(batches: AsyncIterator[Any]) -> None:
+    async for _ in batches:
+        pass
+
+
+def _call(number: int) -> Call:
+    return Call(path=f"/api/v2/customer-accounts/c-{number}", purpose="customer-account")
