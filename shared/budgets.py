@@ -1,8 +1,8 @@
 """How many calls an account may make: one budget per account and scope, shared by all workers through Redis.
 
-A sliding log in one Lua script, by Redis's own clock: it takes a place or says, to the millisecond, when the next one
-comes free. (The ``limits`` library counts in whole seconds and does not say how long to wait; see
-docs/decisions/0005-budgets.md.)
+A question takes a place in the budget, or hears to the millisecond when the asker's turn comes
+(``shared/budget_questions.py``). Those who wait stand in line, so that not all of them wake for the next free place.
+(The ``limits`` library counts in whole seconds and does not say how long to wait; see docs/decisions/0005-budgets.md.)
 """
 
 import hashlib
@@ -12,42 +12,38 @@ from typing import Final
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from shared.budget_questions import Keys, Question, Questions
+from shared.circuits import Circuits, circuit_key, failures_key
+from shared.configuration import Shares
 from shared.errors import StoreAway
 from shared.providers.account import AccountSettings
 from shared.providers.interface import Limit
 from shared.settings import without_password
 
 
-_TAKE: Final = """
-local paused = math.max(redis.call('PTTL', KEYS[2]), redis.call('PTTL', KEYS[3]))
-if paused > 0 then return {paused, redis.call('GET', KEYS[3]) or ''} end
-local calls, window = tonumber(ARGV[1]), tonumber(ARGV[2])
-if calls == 0 then return {0, ''} end
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - window)
-local taken = redis.call('ZCARD', KEYS[1])
-if taken == 0 then redis.call('HSET', KEYS[4], ARGV[4], calls) end
-if taken < calls then
-    redis.call('ZADD', KEYS[1], now, time[1] .. '.' .. time[2] .. '.' .. ARGV[3])
-    redis.call('PEXPIRE', KEYS[1], window)
-    return {0, ''}
-end
-return {redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')[2] + window - now, ''}
+_PAUSE: Final = """
+if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[1]) then redis.call('SET', KEYS[1], '', 'PX', ARGV[1]) end
 """
 
 # Our window is a little longer than the provider's, which sees calls later and less evenly than we send them.
 _MARGIN_SECONDS: Final = 0.1
 _MARGIN_SHARE: Final = 0.01
 
+_SHARES: Final = Shares()
+_LOGS: Final = {"sliding": "budget", "fixed": "budget-fixed"}
+"""Two kinds of values in Redis, so two names: the settings may change from one to the other."""
+
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Why a call may not be made now, and for how many seconds."""
+    """Why a call may not be made now, and for how many seconds.
+
+    ``circuit``: until the account's circuit closes, for which nobody knows the time.
+    """
 
     seconds: float
     why: str
-    account_refused: bool = False
+    circuit: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,90 +57,181 @@ class AccountBudget:
 
 
 class Budgets:
-    """The accounts' budgets and circuits in Redis. Every method raises StoreAway when Redis does not answer."""
+    """The accounts' budgets in Redis, and beside them their circuits. Raises StoreAway when Redis does not answer."""
 
     def __init__(self, redis_url: str) -> None:
         self._url = redis_url
         self._redis = Redis.from_url(redis_url, socket_timeout=2.0, socket_connect_timeout=2.0, decode_responses=True)
-        self._take = self._redis.register_script(_TAKE)
+        self._questions = Questions(self._redis)
+        self._pause = self._redis.register_script(_PAUSE)
         self._number = 0
+        self._keys: dict[tuple[str, str, str, str], tuple[AccountSettings, Keys]] = {}
+        self.circuits = Circuits(self._redis, redis_url)
 
-    async def take(self, provider: str, account: AccountSettings, limit: Limit | None, label: str) -> Wait | None:
-        """Take one call out of the budget; None when it may be made now. ``label`` names the call for people."""
-        self._number += 1
-        calls, seconds = _allowed(account, limit)
-        scope = limit.scope if limit else ""
-        try:
-            milliseconds, refused = await self._take(
-                keys=[
-                    _key("budget", provider, account.name, scope),
-                    _key("pause", provider, account.name, scope),
-                    _circuit_key(provider, account),
-                    _key("limits", provider, account.name),
-                ],
-                args=[calls, _milliseconds(seconds * (1 + _MARGIN_SHARE) + _MARGIN_SECONDS), self._number, scope],
+    async def take(
+        self,
+        provider: str,
+        account: AccountSettings,
+        limit: Limit | None,
+        label: str,
+        *,
+        resource: str = "",
+        background: bool = False,
+        shares: Shares = _SHARES,
+        probing: bool = False,
+    ) -> Wait | None:
+        """Take one call out of the budget; None when it may be made now. ``label`` names the call for people.
+
+        ``resource`` is what is read, for the share of what is read again. ``background`` calls leave the reserved
+        share to live events. Only a probe may go through an open circuit.
+        """
+        allowed = in_force(account, limit)
+        share = shares.background if background else 1.0
+        keys = self._keys_of(provider, account, allowed)
+        if allowed.calls:
+            self._number += 1
+            read = _digest(resource) if resource else str(self._number)
+            question = Question(
+                keys._replace(seen=keys.seen + read),
+                allowed.calls,
+                _milliseconds(allowed.seconds * (1 + _MARGIN_SHARE) + _MARGIN_SECONDS),
+                allowed.window,
+                room(allowed.calls, share),
+                room(allowed.calls, min(share, shares.again)) if resource else allowed.calls,
+                self._number,
+                allowed.scope,
+                int(probing),
             )
+        else:
+            question = Question(keys, scope=allowed.scope, probing=int(probing))
+        try:
+            said, milliseconds, why, failures = await self._questions.ask(question)
         except (RedisError, OSError) as error:
             raise self._away(error) from None
-        if milliseconds <= 0:
+        if failures:
+            self.circuits.know_of_failures(provider, account)
+        if said == "go":
             return None
-        wait = milliseconds / 1000
-        if refused:
-            return Wait(wait, refused, account_refused=True)
-        return Wait(wait, f"budget of {account.name}, {label}, {calls}/{_window(seconds)}")
+        if said == "open":
+            return Wait(0.0, why, circuit=True)
+        pace = f", {allowed.calls}/{window_name(allowed.seconds)}" if allowed.calls else ""
+        after = ", empty since the API answered 429" if said == "paused" else ""
+        return Wait(float(milliseconds) / 1000, f"budget of {account.name}, {label}{pace}{after}")
 
     async def pause(self, provider: str, account: AccountSettings, limit: Limit | None, seconds: float) -> None:
-        """Make no call of this scope for so long: the provider said 429."""
-        key = _key("pause", provider, account.name, limit.scope if limit else "")
+        """Empty the budget of this scope for so long: the provider said 429. A longer pause stays in force."""
+        key = _key("pause", provider, account.name, in_force(account, limit).scope)
         try:
-            await self._redis.set(key, b"", px=_milliseconds(seconds))
+            await self._pause(keys=[key], args=[_milliseconds(seconds + _MARGIN_SECONDS)])
         except (RedisError, OSError) as error:
             raise self._away(error) from None
 
-    async def open_circuit(self, provider: str, account: AccountSettings, why: str, seconds: float) -> None:
-        """Make no call at all for so long: the provider does not accept this account's credentials.
-
-        The circuit belongs to the credentials: an account with mended ones is called at once.
-        """
+    async def free_in(
+        self, provider: str, account: AccountSettings, limit: Limit | None, calls: int
+    ) -> tuple[float, float]:
+        """Seconds until so many calls can have been made at the present budget, and how many of them are a pause."""
+        allowed = in_force(account, limit)
         try:
-            await self._redis.set(_circuit_key(provider, account), why.encode(), px=_milliseconds(seconds))
+            used = await self._used(provider, account.name, allowed.scope)
+            paused = max(0.0, await self._redis.pttl(_key("pause", provider, account.name, allowed.scope)) / 1000)
         except (RedisError, OSError) as error:
             raise self._away(error) from None
+        return paused + drain_seconds(allowed, calls, used), paused
 
     async def state(self, provider: str, account: AccountSettings) -> AccountBudget:
         """The fullest of the account's budgets, and whether its circuit is ``closed`` or ``open``."""
         used, most, wait = 0, None, 0.0
+        circuit = await self.circuits.get(provider, account)
         try:
-            refused = await self._redis.pttl(_circuit_key(provider, account))
             limits = await self._redis.hgetall(_key("limits", provider, account.name))
-            for scope, calls in ((str(scope), int(calls)) for scope, calls in limits.items()):
-                taken = await self._redis.zcard(_key("budget", provider, account.name, scope))
+            for scope, kept in ((str(scope), str(kept)) for scope, kept in limits.items()):
+                calls = int(kept.split()[0])
+                taken = await self._used(provider, account.name, scope)
                 paused = await self._redis.pttl(_key("pause", provider, account.name, scope))
                 wait = max(wait, paused / 1000)
                 if most is None or taken * most > used * calls:
                     used, most = taken, calls
         except (RedisError, OSError) as error:
             raise self._away(error) from None
-        return AccountBudget(used, most, "open" if refused > 0 else "closed", max(wait, refused / 1000, 0.0))
+        return AccountBudget(
+            used, most, "open" if circuit else "closed", max(wait, circuit.next_probe_seconds if circuit else 0.0)
+        )
 
     async def close(self) -> None:
         """Give the connections back."""
         await self._redis.aclose()
+
+    def _keys_of(self, provider: str, account: AccountSettings, allowed: Limit) -> Keys:
+        """Made once for an account as it is configured now: its circuit's names are digests of its credentials."""
+        scope = allowed.scope
+        known = self._keys.get((provider, account.name, scope, allowed.window))
+        if known and known[0] is account:
+            return known[1]
+        keys = Keys(
+            log=_key(_LOGS[allowed.window], provider, account.name, scope),
+            pause=_key("pause", provider, account.name, scope),
+            circuit=circuit_key(provider, account),
+            limits=_key("limits", provider, account.name),
+            line=_key("line", provider, account.name, scope),
+            seen=_key("seen", provider, account.name, f"{scope}:"),
+            down=failures_key(provider, account, "down"),
+            refused=failures_key(provider, account, "refused"),
+        )
+        self._keys[provider, account.name, scope, allowed.window] = (account, keys)
+        return keys
+
+    async def _used(self, provider: str, account: str, scope: str) -> int:
+        """How many calls of the scope are in its window at this moment."""
+        kept = await self._redis.hget(_key("limits", provider, account), scope)
+        if kept is None:
+            return 0
+        _, window, kind = str(kept).split()
+        key = _key(_LOGS[kind], provider, account, scope)
+        if kind == "fixed":
+            return int(await self._redis.get(key) or 0)
+        seconds, microseconds = await self._redis.time()
+        now = seconds * 1000 + microseconds // 1000
+        return int(await self._redis.zcount(key, now - int(window) + 1, "+inf"))
 
     def _away(self, error: Exception) -> StoreAway:
         reason = str(error) or type(error).__name__
         return StoreAway(f"Redis does not answer at {without_password(self._url)}: {reason}")
 
 
-def _allowed(account: AccountSettings, limit: Limit | None) -> tuple[int, float]:
-    """Calls and seconds in force: the account's own budget before the provider's; 0 calls: no limit."""
-    if account.budget is not None:
-        return account.budget.calls, account.budget.seconds
-    return (limit.calls, limit.seconds) if limit else (0, 1.0)
+def in_force(account: AccountSettings, limit: Limit | None) -> Limit:
+    """The limit in force: the account's own budget before the provider's; 0 calls: none."""
+    published = limit or Limit("", 0, 1.0, 0.0)
+    if account.budget is None:
+        return published
+    penalty = account.budget.penalty_seconds
+    return Limit(
+        published.scope,
+        account.budget.calls,
+        account.budget.seconds,
+        published.penalty_seconds if penalty is None else penalty,
+        account.budget.window,
+    )
 
 
-def _window(seconds: float) -> str:
-    return {1.0: "s", 60.0: "min", 3600.0: "h"}.get(seconds, f"{seconds:g} s")
+def room(calls: int, share: float) -> int:
+    """How many of ``calls`` a share of them is; never none."""
+    return max(1, int(calls * share)) if calls else 0
+
+
+def drain_seconds(limit: Limit, calls: int, used: int = 0) -> float:
+    """How long so many calls take at a limit of which ``used`` are used up; 0 where there is no limit."""
+    if not limit.calls:
+        return 0.0
+    return max(0, calls - max(0, limit.calls - used)) * limit.seconds / limit.calls
+
+
+def window_name(seconds: float) -> str:
+    """``s``, ``min``, ``h``, ``day``, or the number of seconds."""
+    return {1.0: "s", 60.0: "min", 3600.0: "h", 86_400.0: "day"}.get(seconds, f"{seconds:g} s")
+
+
+def _digest(resource: str) -> str:
+    return hashlib.blake2b(resource.encode(), digest_size=12).hexdigest()
 
 
 def _milliseconds(seconds: float) -> int:
@@ -153,8 +240,3 @@ def _milliseconds(seconds: float) -> int:
 
 def _key(what: str, provider: str, account: str, scope: str = "") -> str:
     return f"penstock:{what}:{provider}:{account}:{scope}"
-
-
-def _circuit_key(provider: str, account: AccountSettings) -> str:
-    secrets = "\0".join((account.base_url, *(key.get_secret_value() for key in account.outbound_secrets())))
-    return _key("circuit", provider, account.name, hashlib.sha256(secrets.encode()).hexdigest()[:16])

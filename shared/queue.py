@@ -3,7 +3,11 @@
 from typing import Final
 
 
-HANDLERS_QUEUE: Final = "penstock.handlers"
+HANDLERS: Final = "handlers"
+"""What workers that hand changes over are called where others are called after their provider."""
+HANDLERS_QUEUE: Final = f"penstock.{HANDLERS}"
+HAND_OVER_TASK: Final = "handlers.hand_over"
+"""The task that hands changes to one handler. Argument: its name; what is due to it the store says."""
 CANARY_TASK: Final = "penstock.canary"
 """The task by which a worker proves to itself that it works. No arguments."""
 

@@ -1,7 +1,8 @@
 """The Celery application of the workers: queues, limits, and two tasks a provider, each a shell over a step."""
 
-from typing import Any
-from uuid import UUID
+import gc
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 from celery import Celery
 from celery.signals import setup_logging, worker_process_init, worker_process_shutdown
@@ -12,17 +13,22 @@ from shared.publishing import celery_settings
 from shared.queue import fetch_task, plan_task, queue_of
 from shared.settings import Settings
 from shared.watching import ConfigurationWatch
-from workers.fetching import fetch
-from workers.planning import plan
+from workers.following_up import follow_up
 from workers.process import WorkerProcess
-from workers.reconnecting import QuickAmqp
+from workers.reconnecting import QuickAmqp, quieten
 
 
 PROCESS_START_SECONDS = 60.0
 
+COLLECT_EVERY = 50_000
+"""So many new objects until the collector looks for circles; with Python's own 700 it took a tenth of a page's time."""
 
-def create(settings: Settings, name: str = "worker") -> Celery:
-    """The application for ``worker_main``; nothing connects before a worker process forks.
+More: TypeAlias = Callable[[Celery, Callable[[], WorkerProcess]], None]
+"""Adds tasks to the application, given how they come by what their process has."""
+
+
+def create(settings: Settings, name: str = "worker", more: More | None = None) -> Celery:
+    """The application for ``worker_main``; nothing connects before a worker process forks. ``more`` adds tasks to it.
 
     Each value's reason is measured in docs/decisions/0002-celery.md.
     """
@@ -60,16 +66,21 @@ def create(settings: Settings, name: str = "worker") -> Celery:
         worker_hijack_root_logger=False,
         worker_enable_remote_control=True,
     )
-    _register(app, settings, watch, name)
+    _register(app, settings, watch, name, more)
     return app
 
 
-def _register(app: Celery, settings: Settings, watch: ConfigurationWatch, name: str) -> None:
+def _register(app: Celery, settings: Settings, watch: ConfigurationWatch, name: str, more: More | None) -> None:
     """The tasks, and the life of the process that they run in."""
     here: dict[str, WorkerProcess] = {}
+    if more:
+        more(app, lambda: here["process"])
 
     @worker_process_init.connect(weak=False)
     def start(**_: Any) -> None:
+        # What is here stays: the collector need not walk over it for every page of thousands of objects.
+        gc.freeze()
+        gc.set_threshold(COLLECT_EVERY)
         here["process"] = WorkerProcess(settings, watch, name)
         here["process"].start()
 
@@ -81,18 +92,20 @@ def _register(app: Celery, settings: Settings, watch: ConfigurationWatch, name: 
     @setup_logging.connect(weak=False)
     def logs(**_: Any) -> None:
         set_up_logs(settings.log_level, settings.log_format)
+        quieten()
 
     for provider in PROVIDERS:
         _register_provider(app, provider, here)
 
 
 def _register_provider(app: Celery, provider: str, here: dict[str, WorkerProcess]) -> None:
+    # The ids say what the message was sent for; what is taken up is whatever is due, of all accounts in turn.
     @app.task(name=plan_task(provider), queue=queue_of(provider))
-    def plan_events(ids: list[str]) -> str:
+    def plan_events(_ids: list[str]) -> str:
         process = here["process"]
-        return process.run(plan(process, provider, [UUID(event) for event in ids]))
+        return process.run(follow_up(process, provider))
 
     @app.task(name=fetch_task(provider), queue=queue_of(provider))
-    def make_fetches(ids: list[int]) -> str:
+    def make_fetches(_ids: list[int]) -> str:
         process = here["process"]
-        return process.run(fetch(process, provider, ids))
+        return process.run(follow_up(process, provider))

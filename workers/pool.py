@@ -1,10 +1,14 @@
-"""The children of a worker, as Celery's prefork pool keeps them, but for one fault of Celery 5.6.
+"""The children of a worker, as Celery's prefork pool keeps them, but for one fault of Celery 5.6 and their memory.
 
 After a lost connection its pool takes every child for free (``AsynPool.flush``), and hands the next task to one that
 still works on another: the task waits behind it, for up to the time limit, while other children have nothing to do.
 Mended in 5.7 (https://github.com/celery/celery/pull/10346), which cannot be used: docs/decisions/0002-celery.md.
+
+A child shares its parent's memory until one of them writes to it, and a garbage collector writes into every object that
+it looks at: what is there before the fork is hidden from it (https://docs.python.org/3/library/gc.html#gc.freeze).
 """
 
+import gc
 from typing import Any
 
 from celery.concurrency import prefork
@@ -14,6 +18,11 @@ from celery.concurrency.asynpool import AsynPool
 class _Children(AsynPool):
     _busy_workers: set[int]
     _cache: dict[int, Any]
+
+    def _create_worker_process(self, number: int) -> Any:
+        gc.collect()
+        gc.freeze()
+        return super()._create_worker_process(number)  # type: ignore[misc]  # celery-types do not know it
 
     def flush(self) -> None:
         """Forget what no child has begun, but not who works."""

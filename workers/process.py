@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import os
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import Future
 from functools import partial
 from typing import Any, TypeVar
@@ -16,6 +16,7 @@ from uuid import UUID, uuid4
 
 import asyncpg
 import structlog
+import uvloop
 
 from shared.blobs import BlobStore
 from shared.budgets import Budgets
@@ -31,12 +32,12 @@ from shared.store.planning import ClaimedEvent
 from shared.store.postgres import AWAY, Connection, Pool, connect_once, open_pool
 from shared.watching import ConfigurationWatch
 from workers.calling import Caller
+from workers.probing import Probing
 from workers.sessions import Sessions
 from workers.transactions import again_on_conflict
 
 
 T = TypeVar("T")
-ClaimT = TypeVar("ClaimT", ClaimedEvent, ClaimedFetch)
 
 POOL_SIZE = 4
 START_SECONDS = 30.0
@@ -62,7 +63,7 @@ class WorkerProcess:
         self.blobs = BlobStore.open(settings.blobs, self.keys)
         self._held: set[UUID | int] = set()
         self._claiming = asyncio.Lock()
-        self._loop = asyncio.new_event_loop()
+        self._loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="work", daemon=True)
         self._background: list[asyncio.Task[None]] = []
         self._log = structlog.get_logger("penstock.worker").bind(process=self.name)
@@ -76,11 +77,14 @@ class WorkerProcess:
 
     def stop(self) -> None:
         """Give claims and connections back; what cannot be given back in time lapses by itself."""
+        closed = False
         with contextlib.suppress(TimeoutError, PenstockError, *AWAY):
             self._submit(self._close()).result(STOP_SECONDS)
+            closed = True
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(STOP_SECONDS)
-        if not self._thread.is_alive():
+        # uvloop waits for ever for a connection that is still being closed; the process ends with it all the same.
+        if closed and not self._thread.is_alive():
             self._loop.close()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
@@ -123,7 +127,12 @@ class WorkerProcess:
             except (StoreAway, *AWAY) as error:
                 self._log.warning("waiting for Postgres", reason=str(error))
                 await asyncio.sleep(RETRY_START_SECONDS)
-        self._background = [asyncio.create_task(self._beat(database_url)), asyncio.create_task(self.watch.run())]
+        probing = Probing(self.pool, self.budgets, self.caller, self.sessions, self.watch)
+        self._background = [
+            asyncio.create_task(self._beat(database_url)),
+            asyncio.create_task(self.watch.run()),
+            asyncio.create_task(probing.run()),
+        ]
 
     async def _close(self) -> None:
         for task in self._background:
@@ -138,23 +147,40 @@ class WorkerProcess:
 
     # ── lease ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    @contextlib.asynccontextmanager
-    async def holding(self, claim: Callable[[Connection], Awaitable[list[ClaimT]]]) -> AsyncIterator[list[ClaimT]]:
-        """Hold what ``claim`` takes for the time of the block.
+    async def take(
+        self, work: Callable[[Connection], Awaitable[T]], taken: Callable[[T], Iterable[ClaimedEvent | ClaimedFetch]]
+    ) -> T:
+        """Do a transaction that claims something, and hold what it took until ``let_go``.
 
-        Whatever way the block ends, the next beat gives back what is still claimed but no longer held: a batch whose
-        commit failed, or that was cancelled, is due again although its process lives on.
+        The next beat gives back what is still claimed but not held: a batch whose commit failed, or that was
+        cancelled, is due again although its process lives on.
         """
         ids: set[UUID | int] = set()
         try:
             # Giving the connection back may fail as well: what was claimed by then must not stay held.
             async with self._claiming, self.pool.acquire() as connection:
-                claimed = await again_on_conflict(lambda: claim(connection))
-                ids.update(item.id for item in claimed)
+                done = await again_on_conflict(lambda: work(connection))
+                ids.update(item.id for item in taken(done))
                 self._held |= ids
+        except BaseException:
+            self._held -= ids
+            raise
+        return done
+
+    def let_go(self, ids: Iterable[UUID | int]) -> None:
+        """Hold these no more."""
+        self._held.difference_update(ids)
+
+    @contextlib.asynccontextmanager
+    async def holding(
+        self, claim: Callable[[Connection], Awaitable[list[ClaimedEvent]]]
+    ) -> AsyncIterator[list[ClaimedEvent]]:
+        """Hold what ``claim`` takes for the time of the block, whatever way it ends."""
+        claimed = await self.take(claim, list)
+        try:
             yield claimed
         finally:
-            self._held -= ids
+            self.let_go(event.id for event in claimed)
 
     async def _beat(self, database_url: str) -> None:
         """Beat until cancelled, on a connection of its own: no statement of the work holds it up.

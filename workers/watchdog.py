@@ -11,9 +11,10 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import structlog
+from billiard import active_children
 from celery import Celery
 from celery.signals import worker_init, worker_shutting_down
 from celery.worker import state
@@ -98,7 +99,7 @@ class Watchdog:
         self._database_url = database_url
         self._heartbeat = heartbeat
         self._sent_at = float("-inf")
-        self._draining = False
+        self._idle_until: float | None = None
 
     def start(self) -> None:
         """Begin to watch."""
@@ -107,20 +108,34 @@ class Watchdog:
         threading.Thread(target=self._run, name="watchdog", daemon=True).start()
 
     def drain(self) -> None:
-        """The worker was asked to end: it takes no message any more, and that is right."""
-        self._draining = True
+        """The worker was asked to end: it takes no message any more, and that is right; it ends with its last task."""
+        self._idle_until = time.monotonic() + GRACE_SECONDS
 
     def _run(self) -> None:
         while not self.dead:
             if self._heartbeat:
                 self._heartbeat.touch()
             self._metrics.canary_age(time.monotonic() - self._canary.seen_at)
-            if not self._draining:
+            if self._idle_until is None:
                 self._look()
+            else:
+                self._see_it_end()
             time.sleep(TICK_SECONDS)
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(GRACE_SECONDS)
-        os._exit(os.EX_SOFTWARE)
+        _end_at_once()
+
+    def _see_it_end(self) -> None:
+        """End the process that nothing holds back but its own attempts to tell an absent Redis of its end.
+
+        kombu tries again for ever (``Connection.ensure`` without ``max_retries``, in the consumer's heartbeat), and
+        asks nobody meanwhile whether to stop.
+        """
+        if state.active_requests:
+            self._idle_until = time.monotonic() + GRACE_SECONDS
+        elif self._idle_until is not None and time.monotonic() > self._idle_until:
+            log.warning("nothing is left to finish, yet the worker does not end; it is ended")
+            _end_at_once()
 
     def _look(self) -> None:
         if time.monotonic() - self._sent_at >= SEND_SECONDS:
@@ -153,6 +168,13 @@ class Watchdog:
         except StoreAway:
             return False
         return True
+
+
+def _end_at_once() -> NoReturn:
+    for child in active_children():
+        if child.pid is not None:
+            os.kill(child.pid, signal.SIGKILL)
+    os._exit(os.EX_SOFTWARE)
 
 
 def watch(

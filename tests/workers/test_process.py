@@ -1,6 +1,6 @@
 """What a worker process holds, and what it lets go."""
 
-import asyncio
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -12,8 +12,9 @@ from ops.embedded.redis import Redis
 from shared.sealing import generate_key
 from shared.settings import Settings
 from shared.store import planning
+from shared.store.fairness import Room
 from shared.store.planning import ClaimedEvent
-from shared.store.postgres import Connection
+from shared.store.postgres import AWAY, Connection
 from shared.watching import ConfigurationWatch
 from workers.process import WorkerProcess
 
@@ -36,7 +37,7 @@ def process(database_url: str, redis: Redis, tmp_path: Path) -> Iterator[WorkerP
 
 
 def test_what_was_claimed_on_a_connection_that_breaks_is_not_held(process: WorkerProcess, database_url: str) -> None:
-    """The claim is committed, then giving the connection back fails: the next beat must make the event due again."""
+    """The claim is committed, and nobody here hears of it: the next beat must make the event due again."""
 
     async def receive_and_claim() -> int:
         connection = await asyncpg.connect(database_url)
@@ -47,22 +48,68 @@ def test_what_was_claimed_on_a_connection_that_breaks_is_not_held(process: Worke
             """,
             uuid4(),
         )
-        busy: list[asyncio.Task[object]] = []
 
         async def claim(pooled: Connection) -> list[ClaimedEvent]:
-            claimed = await planning.claim(pooled, "imin", (), 10, process.id)
-            # Another statement is under way when the connection goes back to the pool, which refuses it.
-            busy.append(asyncio.create_task(pooled.execute("SELECT pg_sleep(60)")))
-            await asyncio.sleep(0)
+            claimed = await planning.claim(pooled, "imin", Room.of(10), process.id)
+            pid = await pooled.fetchval("SELECT pg_backend_pid()")
+            await connection.execute("SELECT pg_terminate_backend($1)", pid)
+            await pooled.execute("SELECT 'the connection is gone'")
             return claimed
 
-        with pytest.raises(asyncpg.InterfaceError):
+        with pytest.raises((asyncpg.PostgresError, *AWAY)):
             async with process.holding(claim):
                 pytest.fail("the block must not be entered")
-        await asyncio.gather(*busy, return_exceptions=True)
         held: int = await connection.fetchval("SELECT count(*) FROM events WHERE claimed_by IS NOT NULL")
         await connection.close()
         return held
 
     assert 1 == process.run(receive_and_claim())
     assert set() == process._held
+
+
+def test_what_the_block_let_go_is_due_again_after_a_beat(process: WorkerProcess, database_url: str) -> None:
+    """Whatever way it ended: what is claimed and not held belongs to nobody here."""
+
+    async def claim_and_fail() -> None:
+        async def claim(pooled: Connection) -> list[ClaimedEvent]:
+            await pooled.execute(
+                """
+                INSERT INTO events
+                    (id, provider, account, durability, content_type, headers, body, body_bytes, body_sha256)
+                VALUES ($1, 'imin', 'main', 'postgres', '', '[]', '', 0, '')
+                """,
+                uuid4(),
+            )
+            return await planning.claim(pooled, "imin", Room.of(10), process.id)
+
+        async with process.holding(claim) as claimed:
+            assert {event.id for event in claimed} == process._held
+            raise LookupError
+
+    async def is_due() -> bool:
+        connection = await asyncpg.connect(database_url)
+        due: bool = await connection.fetchval("SELECT claimed_by IS NULL FROM events")
+        await connection.close()
+        return due
+
+    with pytest.raises(LookupError):
+        process.run(claim_and_fail())
+
+    until = time.monotonic() + 20
+    while not process.run(is_due()):
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    assert set() == process._held
+
+
+def test_a_connection_goes_back_without_its_transaction(process: WorkerProcess) -> None:
+    """Whoever gets it next begins anew, although no query cleans it up."""
+
+    async def leave_open() -> list[object]:
+        async with process.pool.acquire() as connection:
+            await connection.execute("BEGIN")
+            await connection.execute("CREATE TEMPORARY TABLE left_behind (n int) ON COMMIT DROP")
+        async with process.pool.acquire() as connection:
+            return [connection.is_in_transaction(), await connection.fetchval("SELECT to_regclass('left_behind')")]
+
+    assert [False, None] == process.run(leave_open())

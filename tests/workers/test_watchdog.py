@@ -17,7 +17,7 @@ from redis_faults.bench import Bench, running_bench, until
 from shared.configuration import Timing
 from shared.providers.registry import PROVIDERS
 from shared.publishing import celery_settings
-from workers.watchdog import PATIENCE_SECONDS, Occupied, Verdict
+from workers.watchdog import GRACE_SECONDS, PATIENCE_SECONDS, Occupied, Verdict
 
 
 def _replaced(child: Child, bench: Bench, within: float) -> list[str]:
@@ -76,6 +76,23 @@ def test_a_worker_that_stands_still_is_killed_and_replaced(tmp_path: Path, datab
 
         assert f"worker-imin (process {still}) gave no sign of life for 4 s" in told[0]
         assert f"worker-imin ended (signal {signal.SIGKILL.value})" in told[1]
+
+
+def test_a_worker_that_is_asked_to_end_while_redis_is_away_ends(tmp_path: Path, database_url: str) -> None:
+    """It waits for no Redis to say goodbye to, and leaves no child behind."""
+    with running_api() as api, running_bench(tmp_path, database_url, api) as bench:
+        children = Path(f"/proc/{bench.worker.pid}/task/{bench.worker.pid}/children").read_text().split()
+        assert bench.redis.process
+        os.kill(bench.redis.process.pid, signal.SIGSTOP)
+        # Long enough that the event of every two seconds waits for its answer; no log line and no figure tells of it.
+        time.sleep(8)
+        os.kill(bench.redis.process.pid, signal.SIGKILL)
+        time.sleep(2)
+
+        bench.worker.stop()
+
+        assert bench.worker.wait(GRACE_SECONDS + 15)
+        until(lambda: not any(Path(f"/proc/{child}").exists() for child in children), 5, "a child is left behind")
 
 
 def test_a_canary_is_overdue_only_after_the_patience() -> None:
