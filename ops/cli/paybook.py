@@ -1,5 +1,6 @@
 """``penstock paybook webhooks``: the registrations at Paybook."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -9,6 +10,7 @@ import typer
 from ops.cli import choices
 from ops.cli.examples import examples
 from ops.cli.output import Column, note, print_json, print_table
+from ops.cli.store import found, writing_store
 from ops.installation import completed
 from shared.configuration import read_configuration
 from shared.errors import AnswerError, PenstockError, SettingsError
@@ -24,6 +26,7 @@ from shared.providers.paybook.api import (
 )
 from shared.providers.paybook.settings import PaybookAccount
 from shared.settings import Settings
+from workers.registering import Looked, look
 
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
@@ -99,6 +102,34 @@ def delete(
     except AnswerError as error:
         raise _refused(owner, error) from None
     note(f"The webhook {id_webhook} is deleted.")
+
+
+@webhooks.command(epilog=examples("penstock paybook webhooks watch", "penstock paybook webhooks watch --account main"))
+def watch(
+    account: Annotated[str | None, typer.Option(help="Only of this account.")] = None, as_json: choices.Json = False
+) -> None:
+    """Look at the registrations once: warn of disabled and failing ones, and mend them where the settings say so.
+
+    With `registration = { ingress = "https://...", again = true }` of an account, its webhook is registered when it is
+    missing, and anew when Paybook has disabled it. The relay does the same on a schedule.
+    """
+    accounts = _accounts() if account is None else [_account(account)]
+    settings = found()
+
+    async def run() -> list[tuple[PaybookAccount, Looked]]:
+        async with writing_store(settings) as connection:
+            return [(each, await look(connection, each)) for each in accounts]
+
+    looked = asyncio.run(run())
+    rows = [row for owner, seen in looked for row in _rows(owner, seen.registrations)]
+    if as_json:
+        told = {owner.name: {"warnings": seen.warnings, "done": seen.done} for owner, seen in looked}
+        print_json([{"account": name, **said} for name, said in told.items()])
+    elif rows:
+        print_table(rows, _COLUMNS)
+    for owner, seen in looked if not as_json else ():
+        for said in (*seen.warnings, *seen.done):
+            note(f"{owner.name}: {said}.")
 
 
 def _accounts() -> Sequence[PaybookAccount]:

@@ -36,7 +36,8 @@ class Control:
     | POST /latency | ``{"paybook": 0.2, "": 0.01}`` seconds |
     | GET, POST /world/PROVIDER/KIND/ID?account= | the state the API holds; POST changes fields, ``{"gone": true}`` |
     | POST /happen | ``{"provider", "event", "account", "options"}``: change the world, answer the signed delivery |
-    | POST /send | the same and ``count``, ``rate``, ``duplicate``: the lab delivers; answers the ledger's entries |
+    | POST /send | the same and ``count``, ``rate``, ``duplicate``: the lab delivers; answers the ledger's entries. \
+``withhold`` of them, spread evenly, happen without being delivered |
     | GET /ledger?provider=&after=&limit= | every delivery sent, with its attempts |
     | POST /sender | ``{"ingress", "clock_speed"}`` |
     | POST /paybook/refresh-size | ``{"transactions", "attachments", "limit", "credential"}``; without one: all |
@@ -96,11 +97,11 @@ class Control:
         provider, kind, which = (request.path_params[name] for name in ("provider", "kind", "id"))
         account = self._world.account(provider, request.query_params.get("account", "")).name
         part = self._world.part(provider, account)
+        if (provider, kind) == ("paybook", "webhook"):
+            hooks = self._world.webhooks[account]
+            return _json(hooks.change(which, await _object(request) if request.method == "POST" else {}))
         if request.method == "POST":
             changes = await _object(request)
-            if (provider, kind) == ("paybook", "webhook"):
-                self._world.webhooks[account].change(which, changes)
-                return _json({})
             part.change(kind, which, changes)
             return _json({}) if changes.get("gone") else Response(part.thing(kind, which), media_type=_JSON)
         value = part.thing(kind, which)
@@ -128,6 +129,7 @@ class Control:
         provider, account = str(asked.get("provider", "")), str(asked.get("account", ""))
         keys = self._world.account(provider, account)
         rate, most = float(asked.get("rate") or 0), asyncio.Semaphore(50)
+        count, withhold = int(asked.get("count", 1)), int(asked.get("withhold") or 0)
 
         async def one(position: int) -> list[dict[str, Any]]:
             if rate:
@@ -136,10 +138,12 @@ class Control:
                 event, options = str(asked.get("event", "")), asked.get("options") or {}
                 happening = self._world.happen(provider, event, keys.name, options)
                 again = [True] if asked.get("duplicate") else []
+                if _is_withheld(position, count, withhold):
+                    return [msgspec.to_builtins(self._sender.withhold(keys, happening))]
                 sent = [await self._sender.send(keys, happening, duplicate=each) for each in (False, *again)]
                 return [msgspec.to_builtins(each) for each in sent]
 
-        answers = await asyncio.gather(*(one(position) for position in range(int(asked.get("count", 1)))))
+        answers = await asyncio.gather(*(one(position) for position in range(count)))
         return _json([entry for entries in answers for entry in entries])
 
     async def _ledger(self, request: Request) -> Response:
@@ -213,3 +217,8 @@ def _whole(request: Request, name: str, usual: int) -> int:
     if text and not text.isdecimal():
         raise LabError(f"{name} must be a whole number")
     return int(text) if text else usual
+
+
+def _is_withheld(position: int, count: int, withhold: int) -> bool:
+    """Whether this one is among those that are not delivered, which are spread evenly over all."""
+    return position * withhold // count != (position + 1) * withhold // count

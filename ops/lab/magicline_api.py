@@ -14,8 +14,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from ops.lab.gate import FAULT
-from ops.lab.magicline_things import CUSTOMERS, FIRST_CUSTOMER, ZONE
-from ops.lab.magicline_world import MagiclineWorld
+from ops.lab.magicline_things import ZONE
+from ops.lab.magicline_world import OK, MagiclineWorld
 from ops.lab.seeded import hexadecimal
 
 
@@ -55,6 +55,8 @@ class MagiclineApi:
             "/v1/memberships/{contract:int}/self-service/additional-module-contracts/{id:int}": self._by_id(
                 "module-contract"
             ),
+            "/v1/appointments/booking": self._bookings("appointment-booking"),
+            "/v1/classes/booking": self._bookings("class-booking"),
             "/v1/appointments/booking/{id:int}": self._by_id("appointment-booking"),
             "/v1/classes/booking/{id:int}": self._by_id("class-booking"),
             "/v1/classes/{class:int}/slots/{id:int}": self._class_slot,
@@ -184,8 +186,20 @@ class MagiclineApi:
         return _slice(request, world.debtors(request.path_params["id"]), largest=50, usual=10)
 
     async def _customers(self, request: Request, world: MagiclineWorld) -> Response:
-        everybody = (world.get("customer", which) for which in range(FIRST_CUSTOMER, FIRST_CUSTOMER + CUSTOMERS))
-        return _slice(request, [item for item in everybody if item], smallest=50, largest=500, usual=100, id_field="id")
+        return _slice(request, world.customers(), smallest=50, largest=500, usual=100, id_field="id")
+
+    def _bookings(self, kind: str) -> Handler:
+        """A customer's bookings as a bare list (vendor: getappointmentbookings, getclassbookingsbycustomerid)."""
+
+        async def handler(request: Request, world: MagiclineWorld) -> Response:
+            customer = _whole(request, "customerId", 0)
+            if not customer:
+                raise Refused(400, "customerId is missing", "customerId")
+            if world.reachable(customer) != OK:
+                raise Refused(404, "Customer not found", "customerId")
+            return _json(world.bookings(kind, customer))
+
+        return handler
 
 
 def _reachable_customer(request: Request, world: MagiclineWorld) -> int:

@@ -12,6 +12,7 @@ from ops.lab.magicline_things import CUSTOMERS, FIRST_CUSTOMER, GENERATORS, LARG
 from ops.lab.seeded import identifier, number
 
 
+OK = 200
 _DEBTORS = 23
 
 
@@ -25,6 +26,7 @@ class MagiclineWorld:
         self._lists: dict[tuple[str, int], list[int]] = {}
         self._access_disabled: set[int] = set()
         self._moved: set[int] = set()
+        self._bookings: dict[tuple[str, int], set[int]] = {}
         self._happenings = 0
 
     # ── what happens ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -86,6 +88,8 @@ class MagiclineWorld:
         self._gone.discard((kind, which))
         value = {**(self.get(kind, which) or {}), **changes}
         self._kept[kind, which] = value
+        if kind.endswith("-booking"):
+            self._bookings.setdefault((kind, value["customerId"]), set()).add(which)
         return value
 
     def remove(self, kind: str, which: int) -> None:
@@ -122,6 +126,17 @@ class MagiclineWorld:
     def contracts(self, customer: int) -> list[dict[str, Any]]:
         """A customer's contracts."""
         return self._all("contract", customer)
+
+    def customers(self) -> list[dict[str, Any]]:
+        """The customers who may be asked for, by id: the generated ones, and all who came in later."""
+        created = {which for kind, which in self._kept if kind == "customer"}
+        everybody = sorted({*range(FIRST_CUSTOMER, FIRST_CUSTOMER + CUSTOMERS), *created})
+        return [item for which in everybody if self.reachable(which) == OK and (item := self.get("customer", which))]
+
+    def bookings(self, kind: str, customer: int) -> list[dict[str, Any]]:
+        """A customer's bookings of which something was ever heard."""
+        which = sorted(self._bookings.get((kind, customer), ()))
+        return [item for each in which if (item := self.get(kind, each)) is not None]
 
     def devices(self) -> list[dict[str, Any]]:
         """The studio's devices."""

@@ -20,6 +20,7 @@ class Webhooks:
         self._account = account
         self._created = 0
         self._hooks: dict[str, dict[str, Any]] = {}
+        self._headers: dict[str, Mapping[str, str]] = {}
 
     def create(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """Register one; ``dt_created`` is a unix time in this answer and a string in the list, as documented."""
@@ -37,6 +38,7 @@ class Webhooks:
             "dt_created": now.isoformat(timespec="seconds"),
             "dt_modified": now.isoformat(timespec="seconds"),
         }
+        self._headers[which] = dict(body.get("headers") or {})
         told = {name: self._hooks[which][name] for name in ("id_webhook", "id_user", "events", "url", "delay")}
         return {**told, "dt_created": int(now.timestamp()), "dt_modified": int(now.timestamp())}
 
@@ -55,8 +57,12 @@ class Webhooks:
             if hook["ct_failed"] > _FAILURES_ALLOWED:
                 hook["is_disabled"] = 1
 
-    def change(self, which: str, changes: Mapping[str, Any]) -> None:
-        """Set fields of one, such as ``ct_failed``. Raises LabError."""
+    def change(self, which: str, changes: Mapping[str, Any]) -> dict[str, Any]:
+        """Set fields of one, such as ``ct_failed``; all of it, with the headers that the list keeps to itself.
+
+        Raises LabError.
+        """
         if which not in self._hooks:
             raise unknown_thing("webhook", which)
         self._hooks[which] |= changes
+        return {**self._hooks[which], "headers": self._headers[which]}

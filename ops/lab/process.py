@@ -89,9 +89,13 @@ class Lab:
         rate: float = 0.0,
         account: str = "",
         duplicate: bool = False,
+        withhold: int = 0,
         **options: Any,
     ) -> list[dict[str, Any]]:
-        """Let it happen ``count`` times and let the lab deliver; the ledger's entries (``sender.Sent``)."""
+        """Let it happen ``count`` times and let the lab deliver; the ledger's entries (``sender.Sent``).
+
+        ``withhold`` of them happen without being delivered.
+        """
         asked = {
             "provider": provider,
             "event": event,
@@ -99,6 +103,7 @@ class Lab:
             "rate": rate,
             "account": account,
             "duplicate": duplicate,
+            "withhold": withhold,
             "options": options,
         }
         entries: list[dict[str, Any]] = self._ask("POST", "/send", json=asked)

@@ -63,6 +63,7 @@ class Sent(msgspec.Struct):
     duplicate: bool = False
     acknowledged: bool = False
     given_up: bool = False
+    withheld: bool = False
     attempts: list[Attempt] = msgspec.field(default_factory=list)
 
 
@@ -109,6 +110,13 @@ class Sender:
             task.add_done_callback(self._again.discard)
         elif not sent.acknowledged:
             sent.given_up = True
+        return sent
+
+    def withhold(self, account: Account, happening: Happening) -> Sent:
+        """Something happened and is not told of: what a lost delivery leaves behind."""
+        self._numbers += 1
+        sent = Sent(self._numbers, account.provider, account.name, happening.event, happening.identity, withheld=True)
+        self._ledger.append(sent)
         return sent
 
     def ledger(self, provider: str = "", after: int = 0, limit: int = 10_000) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import ipaddress
 from collections.abc import Sequence
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, field_validator, model_validator
@@ -18,10 +18,15 @@ class Section(BaseModel):
 
 
 class Budget(Section):
-    """Overrides the provider's published limit: ``calls`` per ``seconds``; ``calls = 0`` lifts it."""
+    """Overrides the provider's published limit: ``calls`` per ``seconds``; ``calls = 0`` lifts it.
+
+    ``penalty_seconds`` overrides how long the provider shuts out whoever goes over.
+    """
 
     calls: int = Field(ge=0)
     seconds: float = Field(default=60.0, gt=0)
+    window: Literal["sliding", "fixed"] = "sliding"
+    penalty_seconds: float | None = Field(default=None, ge=0)
 
 
 class AccountSettings(Section):

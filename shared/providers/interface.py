@@ -7,11 +7,13 @@ what to call and what an answer means. Both are pure: bytes and settings in, val
     plan      Delivery   -> event -> Plan                  (FollowUp.read, identity, types, plan)
     fetch     Call       -> headers, Limit                 (FollowUp.credentials, limit)
     apply     Answer     -> Outcome                        (FollowUp.interpret)
+    reconcile since      -> Survey, Call                   (FollowUp.surveys, repair)
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar
 from uuid import UUID
 
@@ -167,13 +169,15 @@ class Probe(NamedTuple):
 class Limit(NamedTuple):
     """How often an account may be called: ``calls`` in any ``seconds``, counted over everything of one ``scope``.
 
-    ``penalty_seconds`` is how long to keep away after a 429 that has no Retry-After.
+    ``penalty_seconds`` is how long to keep away after a 429 that has no Retry-After. ``window``: as the provider
+    counts; a ``fixed`` one begins with its first call, a ``sliding`` one is any such time, which is safe for both.
     """
 
     scope: str
     calls: int
     seconds: float
     penalty_seconds: float
+    window: Literal["sliding", "fixed"] = "sliding"
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,12 +214,51 @@ class Outcome:
     blobs: Sequence[Blob] = ()
 
 
+# ── reconcile ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _none_known(external_id: str, members: Mapping[str, Any]) -> Sequence[Call]:
+    del external_id, members
+    return ()
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """One walk over what a provider holds, to find what no delivery told of.
+
+    Either the pages that begin with ``first`` and that answers continue, or, for each known thing of the kind ``of``,
+    what ``calls`` makes of its external id and those of its members that ``keeps`` names. Answers are read by
+    ``FollowUp.interpret``, as always. ``said`` tells people what this walk cannot show.
+    """
+
+    name: str
+    first: Sequence[Call] = ()
+    of: str = ""
+    calls: Callable[[str, Mapping[str, Any]], Sequence[Call]] = _none_known
+    keeps: Sequence[str] = ()
+    """Members of the things listed here that a later survey of the same walk wants to know."""
+    complete: str = ""
+    """The kind of which the list shows everything: a record that it lacks is asked for by its id (``by_id``)."""
+    by_id: Callable[[str, Mapping[str, Any]], Sequence[Call]] = _none_known
+    whole: bool = True
+    """Things are shown with all their members; False: a member that is not shown says nothing."""
+    ignored: frozenset[str] = frozenset()
+    """Members that change with every answer (an address that expires)."""
+    said: str = ""
+
+
 AccountT = TypeVar("AccountT", bound=AccountSettings)
 EventT = TypeVar("EventT")
 
 
 class FollowUp(ABC, Generic[AccountT, EventT]):
     """What a provider's webhooks ask for. Stateless; every method is pure."""
+
+    calls_at_once: int | None = None
+    """How many calls of one account a process has under way at most; None: as many as it has places for.
+
+    For answers of thousands of records: a process holds few of them in memory, and leaves the others to its neighbours.
+    """
 
     @abstractmethod
     def read(self, delivery: Delivery, account: AccountT) -> EventT:
@@ -263,6 +306,22 @@ class FollowUp(ABC, Generic[AccountT, EventT]):
         """Other calls to make instead of one that was refused with 403 or 404; none: the refusal stands."""
         del call, status
         return ()
+
+    def surveys(self, account: AccountT, since: datetime | None) -> Sequence[Survey]:
+        """How what the provider holds can be gone through, in this order; none: it cannot.
+
+        ``since`` narrows those down that the provider can narrow down; each says so itself.
+        """
+        del account, since
+        return ()
+
+    def repair(self, call: Call, record: Record, stored: str | None) -> Call:
+        """The call that brings a record up to date that differs from what ``call`` of a survey showed.
+
+        ``stored`` is what is known of it as JSON text, None where nothing is.
+        """
+        del record, stored
+        return call
 
     def tombstones(self, call: Call) -> Sequence[Record]:
         """The records that a 404 on a call with ``missing="tombstone"`` marks as deleted."""

@@ -9,7 +9,7 @@ Numbers never pass through a binary float: parts that only travel are ``msgspec.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from typing import Any, TypeVar
 
@@ -32,6 +32,11 @@ _ESCAPE = re.compile(
     rb"|(?P<refused>\\u(?:0000|[dD][89a-fA-F][0-9a-fA-F]{2}))"
     rb"|\\."  # any other escape is stepped over whole: the text \\u0000 is a backslash and five letters
 )
+# A quick look before the exact one, at a tenth of its cost: without the other parts of numbers, and with whatever may
+# stand around a number made alike, a number with an exponent is ",e,". So may be a word; then the exact look decides.
+_PARTS_OF_NUMBERS = b"0123456789.+-"
+_AROUND_NUMBERS = bytes.maketrans(b"E[]}: \t\n\r", b"e,,,,,,,,")
+_MAYBE_EXPONENT = b",e,"
 _SUSPECT_NUMBER = re.compile(r"[\s:,\[]-?\d[\d.]*[eE][+-]?\d{4}")
 _STRING_OR_NUMBER = re.compile(r'"(?:[^"\\]++|\\.)*+"|-?\d[\d.]*(?:[eE][+-]?\d+)?')
 
@@ -50,13 +55,27 @@ def parse(body: bytes, kind: type[T]) -> T:
 
 def as_jsonb(raw: msgspec.Raw | bytes) -> str:
     """The text of one valid JSON value as ``jsonb`` takes it, every digit kept. Raises BrokenAnswer if not UTF-8."""
+    body = _with_escapes_that_jsonb_takes(bytes(raw))
     try:
-        text = _with_escapes_that_jsonb_takes(bytes(raw)).decode()
+        text = body.decode()
     except UnicodeDecodeError:
         raise BrokenAnswer("the answer is not UTF-8") from None
-    if len(text) > _DIGITS_AFTER_POINT or _SUSPECT_NUMBER.search(text) or not text.startswith(("{", "[")):
+    has_suspect_number = _may_have_exponent(body) and _SUSPECT_NUMBER.search(text)
+    if has_suspect_number or len(text) > _DIGITS_AFTER_POINT or not text.startswith(("{", "[")):
         return _STRING_OR_NUMBER.sub(_as_numeric_or_string, text)
     return text
+
+
+def each_as_jsonb(body: bytes, values: Sequence[msgspec.Raw]) -> list[str]:
+    """The values of one body, such as a page's rows, as ``as_jsonb`` gives them: it is looked through once for all."""
+    if not _SUSPECT_ESCAPE.search(body) and not _may_have_exponent(body):
+        try:
+            texts = [str(value, "utf-8") for value in values]
+        except UnicodeDecodeError:
+            raise BrokenAnswer("the answer is not UTF-8") from None
+        if max(map(len, texts), default=0) <= _DIGITS_AFTER_POINT:
+            return texts
+    return [as_jsonb(value) for value in values]
 
 
 def compose(members: Mapping[str, Any]) -> str:
@@ -90,6 +109,10 @@ def _with_escapes_that_jsonb_takes(body: bytes) -> bytes:
     if not _SUSPECT_ESCAPE.search(body):
         return body
     return _ESCAPE.sub(lambda match: rb"\ufffd" if match["refused"] else match[0], body)
+
+
+def _may_have_exponent(body: bytes) -> bool:
+    return _MAYBE_EXPONENT in body.translate(_AROUND_NUMBERS, _PARTS_OF_NUMBERS)
 
 
 def _as_numeric_or_string(match: re.Match[str]) -> str:

@@ -1,12 +1,25 @@
 """Authenteq, put together (see README.md): identity verifications that carry their whole result."""
 
 from collections.abc import Sequence
+from datetime import datetime
 
-from shared.providers.authenteq import api, events, plan
+from shared.providers.authenteq import api, events, plan, surveys
 from shared.providers.authenteq.auth import AuthenteqInbound
 from shared.providers.authenteq.events import AuthenteqEvent
 from shared.providers.authenteq.settings import AuthenteqAccount
-from shared.providers.interface import Answer, Call, Delivery, FollowUp, Limit, Outcome, Plan, Probe, Provider
+from shared.providers.interface import (
+    Answer,
+    Call,
+    Delivery,
+    FollowUp,
+    Limit,
+    Outcome,
+    Plan,
+    Probe,
+    Provider,
+    Record,
+    Survey,
+)
 
 
 class AuthenteqFollowUp(FollowUp[AuthenteqAccount, AuthenteqEvent]):
@@ -44,9 +57,22 @@ class AuthenteqFollowUp(FollowUp[AuthenteqAccount, AuthenteqEvent]):
         return api.PROBE
 
     def interpret(self, call: Call, answer: Answer, account: AuthenteqAccount) -> Outcome:
-        """Whether the exported result is the delivered one."""
+        """Whether the exported result is the delivered one; for reconciliation what it says."""
         del account
         return plan.interpret(call, answer)
+
+    def surveys(self, account: AuthenteqAccount, since: datetime | None) -> Sequence[Survey]:
+        """The known verifications: there is no list."""
+        del account, since
+        return surveys.SURVEYS
+
+    def repair(self, call: Call, record: Record, stored: str | None) -> Call:
+        """The export, taken over into what is known."""
+        return surveys.repair(call, record, stored)
+
+    def tombstones(self, call: Call) -> Sequence[Record]:
+        """The verification that reconciliation no longer found."""
+        return surveys.tombstones(call)
 
 
 PROVIDER = Provider(name="authenteq", account=AuthenteqAccount, inbound=AuthenteqInbound, follow_up=AuthenteqFollowUp())

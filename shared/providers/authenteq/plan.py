@@ -17,6 +17,10 @@ from shared.providers.json_text import compose, parse
 
 KIND = "authenteq.verification"
 CONFIRM = "confirm"
+EXPORT = "export"
+"""Looked at by reconciliation: the exported result without its images."""
+TAKE_OVER = "take-over"
+"""What reconciliation asks for: the exported result's members over those of the record."""
 
 # What we put beside the result's own members; the exported result holds its images inline instead.
 _NOTES = frozenset({"images", "missing_parts", "repeated_parts"})
@@ -41,11 +45,18 @@ def plan(event: AuthenteqEvent, delivery: Delivery, account: AuthenteqAccount) -
 
 
 def interpret(call: Call, answer: Answer) -> Outcome:
-    """The delivered record again, with ``confirmed`` and the names of members that differ. Raises BrokenAnswer."""
+    """The delivered record again, with ``confirmed`` and the names of members that differ. Raises BrokenAnswer.
+
+    For reconciliation: the exported result itself, alone or over what is known of it.
+    """
     identifier = call.context["identifier"]
     exported = parse(answer.body, dict[str, Raw])
     if "id" not in exported or _value(exported["id"]) != identifier:
         raise BrokenAnswer("the answer is another verification than the one asked for")
+    if call.purpose != CONFIRM:
+        known = parse(call.context["data"].encode(), dict[str, Raw]) if call.purpose == TAKE_OVER else {}
+        result = {name: value for name, value in exported.items() if name not in IMAGES}
+        return Outcome(records=[Record(KIND, identifier, compose({**known, **result}))])
     delivered = parse(call.context["data"].encode(), dict[str, Raw])
     differences = [
         name

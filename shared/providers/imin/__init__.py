@@ -1,12 +1,25 @@
 """imin, put together (see README.md): an OpenActive booking platform that tells of changed customer accounts."""
 
 from collections.abc import Sequence
+from datetime import datetime
 
-from shared.providers.imin import api, events, plan
+from shared.providers.imin import api, events, plan, surveys
 from shared.providers.imin.auth import IminInbound
 from shared.providers.imin.events import IminEvent
 from shared.providers.imin.settings import IminAccount
-from shared.providers.interface import Answer, Call, Delivery, FollowUp, Limit, Outcome, Plan, Probe, Provider
+from shared.providers.interface import (
+    Answer,
+    Call,
+    Delivery,
+    FollowUp,
+    Limit,
+    Outcome,
+    Plan,
+    Probe,
+    Provider,
+    Record,
+    Survey,
+)
 
 
 class IminFollowUp(FollowUp[IminAccount, IminEvent]):
@@ -47,6 +60,20 @@ class IminFollowUp(FollowUp[IminAccount, IminEvent]):
     def interpret(self, call: Call, answer: Answer, account: IminAccount) -> Outcome:
         """The account's record, its notifications, or the next call below it."""
         return plan.interpret(call, answer, account)
+
+    def surveys(self, account: IminAccount, since: datetime | None) -> Sequence[Survey]:
+        """The known customer accounts: there is no list."""
+        del account, since
+        return surveys.SURVEYS
+
+    def repair(self, call: Call, record: Record, stored: str | None) -> Call:
+        """The whole account again."""
+        del record, stored
+        return surveys.repair(call)
+
+    def tombstones(self, call: Call) -> Sequence[Record]:
+        """The account that reconciliation no longer found."""
+        return surveys.tombstones(call)
 
 
 PROVIDER = Provider(name="imin", account=IminAccount, inbound=IminInbound, follow_up=IminFollowUp())

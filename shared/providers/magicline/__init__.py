@@ -1,9 +1,22 @@
 """Magicline, put together (see README.md): it names a type and an id, and the Open API says the rest."""
 
 from collections.abc import Sequence
+from datetime import datetime
 
-from shared.providers.interface import Answer, Call, Delivery, FollowUp, Limit, Outcome, Plan, Probe, Provider, Record
-from shared.providers.magicline import api, events, plan
+from shared.providers.interface import (
+    Answer,
+    Call,
+    Delivery,
+    FollowUp,
+    Limit,
+    Outcome,
+    Plan,
+    Probe,
+    Provider,
+    Record,
+    Survey,
+)
+from shared.providers.magicline import api, events, plan, surveys
 from shared.providers.magicline.auth import MagiclineInbound
 from shared.providers.magicline.events import MagiclineEvent
 from shared.providers.magicline.settings import MagiclineAccount
@@ -52,6 +65,16 @@ class MagiclineFollowUp(FollowUp[MagiclineAccount, MagiclineEvent]):
     def instead(self, call: Call, status: int) -> Sequence[Call]:
         """The cross-studio read, for a customer who has moved."""
         return plan.instead(call, status)
+
+    def surveys(self, account: MagiclineAccount, since: datetime | None) -> Sequence[Survey]:
+        """All customers, then each one's bookings."""
+        del account, since
+        return surveys.SURVEYS
+
+    def repair(self, call: Call, record: Record, stored: str | None) -> Call:
+        """The read of one thing."""
+        del stored
+        return surveys.repair(call, record)
 
     def tombstones(self, call: Call) -> Sequence[Record]:
         """What an announced 404 marks as deleted."""

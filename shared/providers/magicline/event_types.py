@@ -22,7 +22,7 @@ class Read:
     path: str
     kind: str
     """The kind of the records that the answer holds."""
-    shape: Literal["object", "list", "slices", "cases", "run", "debtors"] = "object"
+    shape: Literal["object", "list", "array", "slices", "cases", "run", "debtors"] = "object"
     own_id: str = ""
     """The field of the answer (of each item) that is the record's external id."""
     known_id: str = ""
@@ -137,6 +137,24 @@ DEBT_CASES = Read(
 )
 TAX_EXPORT = Read("tax-export", "/v1/taxadvisor/exports/{exportId}", "magicline.tax-export", known_id="exportId")
 
+# Made by no event: what reconciliation goes through. "Returns all customers from studio in expected slices" (50 to
+# 500); bookings of one customer "within a timeframe of +/- 2 weeks" (pages getcustomers, getappointmentbookings).
+CUSTOMERS = Read("customers", "/v1/customers?sliceSize=500", "magicline.customer", shape="slices", own_id="id")
+APPOINTMENT_BOOKINGS = Read(
+    "appointment-bookings",
+    "/v1/appointments/booking?customerId={customerId}",
+    "magicline.appointment-booking",
+    shape="array",
+    own_id="bookingId",
+)
+CLASS_BOOKINGS = Read(
+    "class-bookings",
+    "/v1/classes/booking?customerId={customerId}",
+    "magicline.class-booking",
+    shape="array",
+    own_id="bookingId",
+)
+
 READS: Mapping[str, Read] = MappingProxyType(
     {
         read.purpose: read
@@ -161,6 +179,9 @@ READS: Mapping[str, Read] = MappingProxyType(
             DEBT_CONFIGURATION,
             DEBT_CASES,
             TAX_EXPORT,
+            CUSTOMERS,
+            APPOINTMENT_BOOKINGS,
+            CLASS_BOOKINGS,
         )
     }
 )

@@ -147,7 +147,7 @@ def _missing(event_type: str) -> Literal["retry", "tombstone"]:
 # ── answer -> records and next slice ──────────────────────────────────────────────────────────────────────────────
 
 
-def interpret(call: Call, answer: Answer) -> Outcome:
+def interpret(call: Call, answer: Answer) -> Outcome:  # noqa: PLR0911 - one return a shape
     """Records and the next slice. Raises BrokenAnswer, or RefusedAnswer 404 when a list lacks what is looked for."""
     read = READS[call.purpose]
     match read.shape:
@@ -155,6 +155,8 @@ def interpret(call: Call, answer: Answer) -> Outcome:
             return Outcome(records=(_object(read, call, answer.body),))
         case "list":
             return _picked(call, _listed(read, call, answer.body))
+        case "array":
+            return Outcome(records=tuple(_item(read, item) for item in parse(answer.body, list[Item])))
         case "cases":
             return _picked(call, _cases(read, call, answer.body))
         case "slices":

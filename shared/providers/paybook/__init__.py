@@ -1,9 +1,23 @@
 """Paybook Sync, today Syncfy, put together (see README.md): it lists the pages to be read after each refresh."""
 
 from collections.abc import Sequence
+from datetime import datetime
 
-from shared.providers.interface import Answer, Call, Delivery, FollowUp, Limit, Login, Outcome, Plan, Probe, Provider
-from shared.providers.paybook import api, events, plan
+from shared.providers.interface import (
+    Answer,
+    Call,
+    Delivery,
+    FollowUp,
+    Limit,
+    Login,
+    Outcome,
+    Plan,
+    Probe,
+    Provider,
+    Record,
+    Survey,
+)
+from shared.providers.paybook import api, events, plan, surveys
 from shared.providers.paybook.auth import PaybookInbound
 from shared.providers.paybook.events import PaybookEvent
 from shared.providers.paybook.settings import PaybookAccount
@@ -11,6 +25,9 @@ from shared.providers.paybook.settings import PaybookAccount
 
 class PaybookFollowUp(FollowUp[PaybookAccount, PaybookEvent]):
     """Every URL that a delivery lists becomes a call of its own."""
+
+    # One page is fetched, one read and one stored at a time; one more waits.
+    calls_at_once = 4
 
     def read(self, delivery: Delivery, account: PaybookAccount) -> PaybookEvent:
         """The delivery in either of its forms. Raises Unreadable."""
@@ -54,6 +71,20 @@ class PaybookFollowUp(FollowUp[PaybookAccount, PaybookEvent]):
     def interpret(self, call: Call, answer: Answer, account: PaybookAccount) -> Outcome:
         """The rows as records, and the page behind a full last one. Raises BrokenAnswer or RefusedAnswer."""
         return plan.interpret(call, answer, account)
+
+    def surveys(self, account: PaybookAccount, since: datetime | None) -> Sequence[Survey]:
+        """Credentials, accounts, transactions."""
+        del account
+        return surveys.surveys(since)
+
+    def repair(self, call: Call, record: Record, stored: str | None) -> Call:
+        """The page again, or the credential by its id."""
+        del stored
+        return surveys.repair(call, record)
+
+    def tombstones(self, call: Call) -> Sequence[Record]:
+        """The credential that reconciliation no longer found."""
+        return surveys.tombstones(call)
 
 
 PROVIDER = Provider(name="paybook", account=PaybookAccount, inbound=PaybookInbound, follow_up=PaybookFollowUp())

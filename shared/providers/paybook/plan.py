@@ -9,7 +9,7 @@ import msgspec
 
 from shared.errors import BrokenAnswer, Unreadable
 from shared.providers.interface import Answer, Blob, Call, Outcome, Plan, Record
-from shared.providers.json_text import as_jsonb, compose
+from shared.providers.json_text import compose, each_as_jsonb
 from shared.providers.paybook.api import rows_of, trusted_url
 from shared.providers.paybook.events import PaybookEvent
 from shared.providers.paybook.settings import PaybookAccount
@@ -181,11 +181,13 @@ def interpret(call: Call, answer: Answer, account: PaybookAccount) -> Outcome:
     if call.purpose == "attachments" and not _is_json(answer):
         return _file(call, answer, account)
     kind, decoder = _RESOURCES[call.purpose]
-    records = [_record(kind, decoder, row) for row in rows_of(answer.body)]
+    rows = rows_of(answer.body)
+    texts = each_as_jsonb(answer.body, rows)
+    records = [_record(kind, decoder, row, text) for row, text in zip(rows, texts, strict=True)]
     return Outcome(records, _next_page(call, [record.external_id for record in records]))
 
 
-def _record(kind: str, decoder: msgspec.json.Decoder[Any], row: msgspec.Raw) -> Record:
+def _record(kind: str, decoder: msgspec.json.Decoder[Any], row: msgspec.Raw, text: str) -> Record:
     try:
         known = decoder.decode(row)
     except (msgspec.DecodeError, UnicodeDecodeError):
@@ -193,7 +195,7 @@ def _record(kind: str, decoder: msgspec.json.Decoder[Any], row: msgspec.Raw) -> 
     external_id = str(known.id)
     if not _RECORD_ID.fullmatch(external_id):
         raise BrokenAnswer(f"the id of a {kind} is empty or not plain ASCII")
-    return Record(kind, external_id, as_jsonb(row), deleted=_is_set(known.is_deleted))
+    return Record(kind, external_id, text, deleted=_is_set(known.is_deleted))
 
 
 def _is_set(flag: Any) -> bool:

@@ -3,10 +3,11 @@
 import re
 from collections.abc import Sequence
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, SecretStr, StringConstraints
+from pydantic import AfterValidator, Field, SecretStr, StringConstraints, field_validator
 
-from shared.providers.account import AccountSettings, Section
+from shared.providers.account import AccountSettings, Section, is_loopback
 
 
 # The token is a path segment as it stands: RFC 3986's unreserved characters need no encoding anywhere.
@@ -45,6 +46,27 @@ class WebhookHeader(Section):
     value: Annotated[SecretStr, AfterValidator(_is_a_header_value)]
 
 
+class WebhookRegistration(Section):
+    """Where and how the account's webhook is to be registered at Paybook, for those who let Penstock see to it."""
+
+    ingress: str
+    """The origin under which Paybook reaches ingress, such as ``https://hooks.example.com``."""
+    again: bool = False
+    """Register it when it is missing, and anew when Paybook has disabled it."""
+    events: Annotated[tuple[str, ...], Field(min_length=1)] = ("credential_create", "credential_update", "refresh")
+    delay: int = Field(default=0, ge=0)
+    """Seconds between an event and its delivery."""
+
+    @field_validator("ingress")
+    @classmethod
+    def _is_an_origin(cls, value: str) -> str:
+        parts = urlsplit(value)
+        encrypted = parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname or ""))
+        if not encrypted or not parts.hostname or parts.path not in {"", "/"} or parts.query or parts.fragment:
+            raise ValueError("must be an origin such as https://hooks.example.com: the token in the URL is a secret")
+        return value.rstrip("/")
+
+
 class PaybookAccount(AccountSettings):
     """One ``[[paybook.accounts]]``."""
 
@@ -54,6 +76,7 @@ class PaybookAccount(AccountSettings):
     api_key: Annotated[SecretStr, AfterValidator(_is_an_api_key)]
     auth: Literal["api_key_user", "api_key", "session"] = "api_key_user"
     """How reads are authenticated: the key on behalf of the event's user, the key alone, or a session's token."""
+    registration: WebhookRegistration | None = None
 
     def inbound_secrets(self) -> Sequence[SecretStr]:
         """The path tokens and the header's value: neither may be shared with another account or be an API key."""

@@ -12,11 +12,14 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from shared.errors import BrokenAnswer, Unreadable
-from shared.providers.json_text import as_jsonb, compose, parse, read_delivery
+from shared.providers.json_text import as_jsonb, compose, each_as_jsonb, parse, read_delivery
 
 
 REFUSED = re.compile("[\x00\ud800-\udfff]")
 NUMBERS = st.from_regex(r"\A-?(0|[1-9][0-9]{0,40})(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,3})?\Z")
+LONG_NUMBERS = st.builds("{}e{}".format, NUMBERS.filter(lambda n: "e" not in n.lower()), st.integers(-99_999, 200_000))
+SPACE = st.text(" \t\r\n", max_size=3)
+AROUND = ("[@]", "[@,1]", "[1,@]", '{"a":@}', '{"a":@,"b":1}', '{"b":[true,@]}', '{"b":{"a":@}}')
 TEXTS = st.text(st.characters(codec=None) | st.sampled_from('\x00\ud800\udc00\\"u0'))
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | TEXTS,
@@ -100,10 +103,32 @@ class TestAsJsonb:
         """The bounds are those of Postgres' ``numeric``; strings that look like numbers stay as they are."""
         assert kept == as_jsonb(sent.encode())
 
+    @given(SPACE, SPACE, st.sampled_from(["1e131072", "-1.5E-16384", "12.25e+999999"]), st.sampled_from(AROUND))
+    def test_such_a_number_is_found_wherever_it_stands(self, before: str, after: str, number: str, around: str) -> None:
+        """In an object or an array, first or last, with whatever white space JSON allows around it."""
+        sent, kept = (around.replace("@", f"{before}{value}{after}") for value in (number, f'"{number}"'))
+        assert kept == as_jsonb(sent.encode())
+
     def test_text_that_is_not_utf_8_is_a_broken_answer(self) -> None:
         """Invalid UTF-8 cannot be kept as text: the answer is asked for again."""
         with pytest.raises(BrokenAnswer):
             as_jsonb(b'{"a": "\xff"}')
+
+
+class TestEachAsJsonb:
+    """The rows of a page are put into the same form as one by one."""
+
+    @given(st.lists(st.one_of(VALUES.map(json.dumps), LONG_NUMBERS.map("[{}]".format))))
+    def test_rows_are_what_they_are_one_by_one(self, rows: list[str]) -> None:
+        """Whatever one of them holds, and whatever that means for the look at the whole."""
+        body = f"[{', '.join(rows)}]".encode()
+        values = parse(body, list[msgspec.Raw])
+        assert [as_jsonb(value) for value in values] == each_as_jsonb(body, values)
+
+    def test_a_page_that_is_not_utf_8_is_a_broken_answer(self) -> None:
+        """Invalid UTF-8 cannot be kept as text: the page is asked for again."""
+        with pytest.raises(BrokenAnswer):
+            each_as_jsonb(b'[{"a": "\xff"}]', [msgspec.Raw(b'{"a": "\xff"}')])
 
 
 class TestParse:
