@@ -26,3 +26,16 @@ BENCHMARKS: Final[Mapping[str, Benchmark]] = {
     "growth": growth,
 }
 """A benchmark may answer for two names: what it reports for both is measured once."""
+
+QUICK_GIVES_UP: Final[Mapping[str, str]] = {
+    "idle": "one look of 3 s after 2 s",
+    "ack-throughput": "2 rounds of 1 s",
+    "ack-latency": "one round of 2 s a rate: the p99 of 60/s is that of 120 deliveries",
+    "receipt-to-record": "2 rounds of 2,000 deliveries, of which much is the start and the end of the backlog",
+    "time-to-result": "one round of 240 deliveries",
+    "paybook-refresh": "one round of 60,000 rows in place of 1,000,000",
+    "worker-memory": "60,000 rows: a process has not seen its fill of pages",
+    "large-body": "2 rounds of 1.5 s",
+    "growth": "100,000 finished events in place of 10,000,000, one round: it shows that all works, not how it grows",
+}
+"""What a figure of ``--quick`` does not say."""

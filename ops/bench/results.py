@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from ops.bench.statistics import Target, Verdict, median, spread, verdict
+from ops.bench.statistics import NOISY_SPREAD, Target, Verdict, median, spread, verdict
 
 
 DISTURBED: Final = 0.2
@@ -13,12 +13,16 @@ DISTURBED: Final = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One figure: its name, its unit (``x`` for a ratio), the value of each round, and what it has to reach."""
+    """One figure: its name, its unit (``x`` for a ratio), the value of each round, and what it has to reach.
+
+    ``yardstick`` is True where Penstock has no part in it: then only the machine can make its rounds differ.
+    """
 
     name: str
     unit: str
     rounds: Sequence[float]
     target: Target | None = None
+    yardstick: bool = False
 
     @property
     def median(self) -> float:
@@ -51,9 +55,17 @@ class Report:
     """How much of a core programs that have nothing to do with the bench used meanwhile."""
 
     @property
-    def disturbed(self) -> bool:
-        """Whether the machine was too busy with other things to say of anything that it cannot be reached."""
-        return self.others > DISTURBED
+    def disturbed(self) -> str:
+        """Why the machine was too restless to say of anything that it cannot be reached; empty if it was not.
+
+        Either other programs worked, or a yardstick, which is the same program each time, was not as fast each time.
+        """
+        if self.others > DISTURBED:
+            return f"other programs used {self.others:.2f} cores meanwhile"
+        for figure in self.figures:
+            if figure.yardstick and (apart := spread(figure.rounds)) > NOISY_SPREAD:
+                return f"the rounds of {figure.name} lie {100 * apart:.0f} % apart, and nothing changed between them"
+        return ""
 
     def verdict(self, figure: Figure) -> Verdict:
         """What a figure's rounds say about its target, and whether they may say it."""
@@ -70,6 +82,7 @@ class Report:
             "machine": dict(machine),
             "conditions": dict(self.conditions),
             "others": self.others,
+            "disturbed": self.disturbed,
             "figures": [figure.as_json(self.verdict(figure)) for figure in self.figures],
             "profile": list(self.profile),
         }

@@ -1,12 +1,13 @@
 """Runs benchmarks one after the other and writes down what they found."""
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import orjson
 
-from ops.bench.catalogue import BENCHMARKS
+from ops.bench.catalogue import BENCHMARKS, QUICK_GIVES_UP
 from ops.bench.machine import described
 from ops.bench.picture import picture
 from ops.bench.proc import Company
@@ -35,12 +36,22 @@ def run(settings: Settings, choice: Choice, say: Callable[[str], None]) -> Itera
         for benchmark in dict.fromkeys(BENCHMARKS[name] for name in choice.names):
             wanted = [name for name in choice.names if BENCHMARKS[name] is benchmark]
             say(f"{', '.join(wanted)} ...")
+            began = time.monotonic()
+
+            def tell(sentence: str, began: float = began) -> None:
+                say(f"  {time.monotonic() - began:5.1f} s  {sentence}")
+
             company = Company()
-            with Stage(stores, folder, quick=choice.quick, profiles=profiles) as stage:
+            with Stage(stores, folder, quick=choice.quick, profiles=profiles, say=tell) as stage:
                 found = benchmark(stage)
             stores.drop()
+            tell("done")
             others = company.share()
-            for report in (replace(each, others=others) for each in found):
+            for each in found:
+                report = replace(each, others=others)
+                if choice.quick:
+                    told = {**each.conditions, "quick gives up": QUICK_GIVES_UP[each.benchmark]}
+                    report = replace(report, conditions=told)
                 if report.benchmark in wanted:
                     content = report.as_json(machine, quick=choice.quick)
                     _write(choice.out, report, content)

@@ -34,9 +34,12 @@ class BenchFailed(PenstockError):
 class Stage:
     """What a benchmark works with; every process that it started ends with it."""
 
-    def __init__(self, stores: BenchStores, folder: Path, *, quick: bool, profiles: Profiles) -> None:
+    def __init__(
+        self, stores: BenchStores, folder: Path, *, quick: bool, profiles: Profiles, say: Callable[[str], None]
+    ) -> None:
         self.stores = stores
         self.quick = quick
+        self.say = say
         self.profiles = profiles
         self.folder = folder / f"stage-{time.monotonic_ns()}"
         self._ends = ExitStack()
@@ -50,11 +53,11 @@ class Stage:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        # What they held is thrown away with their database: nothing is to be handed over.
         for process in self._processes:
-            process.stop()
+            process.kill()
         for process in self._processes:
-            if not process.wait(_STOP_SECONDS):
-                process.kill()
+            process.wait(_STOP_SECONDS)
         self._ends.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -105,6 +108,7 @@ class Stage:
         for condition, what, processes in self._expected:
             self.until(condition, what, *processes)
         self._expected.clear()
+        self.say("all are ready")
 
     def load(self, order: Order) -> Outcome:
         """Run the load in a process of its own. Raises BenchFailed."""

@@ -11,6 +11,7 @@ import asyncpg
 import redis
 
 from ops.installation import running
+from ops.supervisor.lock import only_one
 from ops.supervisor.stores import Stores, opened_stores
 from shared.errors import SettingsError, StoreAway
 from shared.settings import Settings
@@ -20,6 +21,8 @@ from shared.store.postgres import connect_once
 
 _DATABASES: Final = "penstock_bench"
 _REDIS_NUMBERS: Final = range(1, 16)
+_MIGRATED: Final = ("alembic_version", "installation")
+"""The tables in which a migration itself writes a row."""
 
 
 class BenchStores:
@@ -98,18 +101,26 @@ def bench_stores(settings: Settings) -> Iterator[tuple[BenchStores, Path]]:
     """The stores, and the folder that is removed at the end. Raises SettingsError where there is anything to lose."""
     refuse_running(settings)
     folder = settings.data / "bench"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(mode=0o755, parents=True)
-    try:
-        with opened_stores(settings.model_copy(update={"data_dir": folder})) as opened:
-            refuse_data(opened)
-            stores = BenchStores(opened)
-            try:
+    with only_one(settings.data, "bench", "penstock bench"):
+        for left_behind in folder.iterdir():
+            shutil.rmtree(left_behind, ignore_errors=True)
+        folder.chmod(0o755)
+        try:
+            with _opened(settings, folder) as stores:
                 yield stores, folder
-            finally:
-                stores.close()
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _opened(settings: Settings, folder: Path) -> Iterator[BenchStores]:
+    with opened_stores(settings.model_copy(update={"data_dir": folder})) as opened:
+        refuse_data(opened)
+        stores = BenchStores(opened)
+        try:
+            yield stores
+        finally:
+            stores.close()
 
 
 def refuse_running(settings: Settings) -> None:
@@ -147,8 +158,9 @@ async def _tables(url: str) -> list[str]:
         names = await connection.fetch(
             """
             SELECT format('%I.%I', schemaname, relname) AS name FROM pg_stat_user_tables
-            WHERE relname <> 'alembic_version' ORDER BY 1
-            """
+            WHERE relname <> ALL($1::text[]) ORDER BY 1
+            """,
+            list(_MIGRATED),
         )
         return [
             row["name"]

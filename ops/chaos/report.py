@@ -21,10 +21,14 @@ _COLUMNS = (
     "doubled",
     "refused",
     "unanswered",
+    "ack p50",
+    "ack p99",
     "slowest answer",
-    "longest event",
-    "recovered",
+    "taken up",
+    "drained",
+    "finished after",
 )
+_COUNTS = _COLUMNS[:10]
 
 
 def failed(results: Sequence[Result]) -> bool:
@@ -66,8 +70,11 @@ def summary(results: Sequence[Result]) -> str:
 def _cells(result: Result) -> list[str | Text]:
     if result.skipped:
         return [result.scenario, str(result.seed), *("-" for _ in _COLUMNS), Text("skipped", style="yellow")]
-    figures = [f"{getattr(result, name):,}" for name in _COLUMNS[:-3]]
-    recovered = "never" if result.recovered_seconds is None else f"{result.recovered_seconds:.1f} s"
-    times = (f"{result.slowest_ms:,.0f} ms", f"{result.longest_seconds:.1f} s", recovered)
+    counts = [f"{getattr(result, name):,}" for name in _COUNTS]
+    answers = [f"{milliseconds:,.0f} ms" for milliseconds in (result.p50_ms, result.p99_ms, result.slowest_ms)]
+    measured = [
+        "" if seconds is None else f"{seconds:.1f} s" for seconds in (result.taken_up_seconds, result.drained_seconds)
+    ]
+    finished = "never" if result.recovered_seconds is None else f"{result.recovered_seconds:.1f} s"
     verdict = Text("ok", style="green") if result.passed else Text("FAILED", style="bold red")
-    return [result.scenario, str(result.seed), *figures, *times, verdict]
+    return [result.scenario, str(result.seed), *counts, *answers, *measured, finished, verdict]

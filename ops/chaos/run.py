@@ -6,17 +6,16 @@ import random
 import shutil
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from pathlib import Path
 
 import asyncpg
 
 from ops.chaos.evidence import Witness
-from ops.chaos.scenario import Scenario, Skipped, Stage
-from ops.chaos.sending import Sender
+from ops.chaos.scenario import Load, Measured, Scenario, Skipped, Stage
+from ops.chaos.sending import Happened, Sender
 from ops.chaos.throwaway import GivenStores, Throwaway
-from ops.chaos.traffic import intents
+from ops.chaos.traffic import Intent, intents
 from ops.chaos.verdict import Result, judge
 from ops.lab.limits import Limit
 from ops.lab.process import Lab, running_lab
@@ -34,16 +33,16 @@ _TELL_SECONDS = 2.0
 Say = Callable[[str], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Load:
-    """So many deliveries, so many a second."""
-
-    events: int
-    rate: float
+LoadOf = Callable[[Scenario], Load]
 
 
 async def play_all(
-    scenarios: Sequence[Scenario], seeds: Sequence[int], load: Load, stores: GivenStores, folder: Path | None, say: Say
+    scenarios: Sequence[Scenario],
+    seeds: Sequence[int],
+    load_of: LoadOf,
+    stores: GivenStores,
+    folder: Path | None,
+    say: Say,
 ) -> AsyncIterator[Result]:
     """Play each scenario with each seed, one after the other; the results as they come.
 
@@ -64,7 +63,7 @@ async def play_all(
                     if stage is None:
                         say("starts a throw-away installation")
                         stage = await _fresh(lab, stores, key, folder)
-                    result = await _play(stage, scenario, seed, load, say)
+                    result = await _play(stage, scenario, seed, load_of(scenario), say)
                     yield result
                     if result.why:
                         say(f"{scenario.name} failed; its installation is kept in {stage.folder}")
@@ -90,26 +89,38 @@ async def _play(at: Throwaway, scenario: Scenario, seed: int, load: Load, say: S
     """Play one scenario. Whatever goes wrong is in the result."""
     name = f"{scenario.name}/{seed}"
     witness = Witness(at.noted().database_url, (at.data / "blobs").as_uri(), at.key)
+    measured = Measured()
     async with Sender(at.lab.url("control"), lambda: at.ingress_url) as sender:
         try:
             await witness.start()
             seen = await asyncio.to_thread(_calls_seen, at.lab)
-            recovered = await _under_load(at, scenario, name, load, sender, witness, say)
+            recovered = await _under_load(at, scenario, name, load, sender, witness, measured, say)
             calls = await asyncio.to_thread(at.lab.calls, "", "", seen, 100_000)
             evidence = await witness.read(calls["calls"])
         except Skipped as error:
             return Result(scenario.name, seed, skipped=str(error))
         except (PenstockError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, ExceptionGroup) as error:
-            why = [f"the scenario broke off: {type(error).__name__}: {error}"]
+            why = [f"the scenario broke off: {type(cause).__name__}: {cause}" for cause in _causes(error)]
             taken = sum(sent.acknowledged for sent in sender.ledger)
             return Result(scenario.name, seed, sent=len(sender.ledger), acknowledged=taken, why=why)
-        return judge(scenario, seed, sender.ledger, evidence, recovered)
+        return judge(scenario, seed, sender.ledger, evidence, recovered, measured, load.rate)
 
 
 async def _under_load(
-    at: Throwaway, scenario: Scenario, name: str, load: Load, sender: Sender, witness: Witness, say: Say
+    at: Throwaway,
+    scenario: Scenario,
+    name: str,
+    load: Load,
+    sender: Sender,
+    witness: Witness,
+    measured: Measured,
+    say: Say,
 ) -> float | None:
-    """Send, play, wait; seconds from the fault's last act and the last acknowledgement until all was finished."""
+    """Send, play, wait; seconds from the fault's last act and the last delivery sent until all was finished."""
+    due: Iterable[Intent | tuple[Intent, Happened]] = intents(name, load.events)
+    if load.ahead:
+        say(f"{name}: prepares {load.events} deliveries")
+        due = await sender.prepare(intents(name, load.events))
     began = acted = time.monotonic()
     now = "under way"
 
@@ -124,13 +135,13 @@ async def _under_load(
             taken = sum(sent.acknowledged for sent in sender.ledger)
             say(f"{name}: {len(sender.ledger)} sent, {taken} acknowledged; {now}")
 
-    sending = asyncio.create_task(sender.send(intents(name, load.events), load.rate))
+    sending = asyncio.create_task(sender.send(due, load.rate))
     telling = asyncio.create_task(progress())
     try:
         await asyncio.sleep(LEAD_SECONDS)
         async with asyncio.timeout(PLAY_SECONDS):
             chance = random.Random(f"fault {name}")  # noqa: S311 - a run must be repeatable
-            await scenario.play(Stage(at, chance, doing, sender.deliver))
+            await scenario.play(Stage(at, chance, doing, sender.deliver, lambda: asyncio.shield(sending), measured))
         sender.give_up_at = max(time.monotonic(), began + load.events / load.rate) + RESEND_SECONDS
         await sending
         now = "waiting until everything is finished"
@@ -143,7 +154,7 @@ async def _under_load(
 
 async def _recovered(witness: Witness, sender: Sender, ended: float) -> float | None:
     """Seconds until all is finished; None when it is not in time."""
-    last = max((a.at + a.seconds for sent in sender.ledger if sent.receipt for a in sent.attempts[-1:]), default=ended)
+    last = max((a.at for sent in sender.ledger if sent.receipt for a in sent.attempts[-1:]), default=ended)
     receipts = {sent.receipt for sent in sender.ledger if sent.acknowledged}
     while (waited := time.monotonic() - max(ended, last)) < FINISH_SECONDS:
         with contextlib.suppress(PenstockError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
@@ -151,6 +162,13 @@ async def _recovered(witness: Witness, sender: Sender, ended: float) -> float | 
                 return round(waited, 1)
         await asyncio.sleep(_POLL_SECONDS)
     return None
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    """The errors that a group of them holds, or the one itself."""
+    if isinstance(error, BaseExceptionGroup):
+        return [cause for each in error.exceptions for cause in _causes(each)]
+    return [error]
 
 
 def _calls_seen(lab: Lab) -> int:

@@ -11,9 +11,11 @@ import asyncpg
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from ops.chaos.claims import Claims
 from ops.chaos.throwaway import Throwaway
 from ops.chaos.traffic import Intent
 from shared.errors import PenstockError
+from shared.spool import SPOOL
 from shared.store.postgres import for_asyncpg
 
 
@@ -30,17 +32,56 @@ class Skipped(PenstockError):
 
 
 @dataclass(frozen=True, slots=True)
+class Load:
+    """So many deliveries, so many a second; ``ahead``: everything happens at the providers before the first of them."""
+
+    events: int
+    rate: float
+    ahead: bool = False
+
+
+USUAL_LOAD = Load(events=400, rate=40.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Figures that a scenario promises beside what holds for all of them; None promises nothing."""
+
+    p99_ms: float | None = None
+    """Of the acknowledgements."""
+    taken_up_seconds: float | None = None
+    drained_seconds: float | None = None
+
+
+NO_BOUNDS = Bounds()
+
+
+@dataclass(slots=True)
+class Measured:
+    """What a scenario measured of its own fault while it was played. Times are monotonic, or seconds."""
+
+    postgres_away: tuple[float, float] | None = None
+    """From when until when: whatever was answered between the two has to be kept in the spool."""
+    taken_up_seconds: float | None = None
+    """From a kill until the last of what the process held was claimed by another one; the longest of all kills."""
+    drained_seconds: float | None = None
+    """From the return of Postgres until the spool was empty."""
+
+
+@dataclass(frozen=True, slots=True)
 class Stage:
     """What a scenario plays on.
 
     ``chance`` follows from the seed; ``say`` tells each act of the fault, the last of which is its end; ``deliver``
-    sends something beside the usual traffic.
+    sends something beside the usual traffic; ``all_sent`` waits until the usual traffic is acknowledged to its end.
     """
 
     at: Throwaway
     chance: random.Random
     say: Callable[[str], None]
     deliver: Callable[[Intent], Awaitable[None]]
+    all_sent: Callable[[], Awaitable[object]]
+    measured: Measured = field(default_factory=Measured)
 
     async def jitter(self, seconds: float) -> None:
         """Wait about so long: half to one and a half times."""
@@ -62,6 +103,21 @@ class Stage:
         async with Redis.from_url(self.at.noted().redis_url, socket_timeout=5, socket_connect_timeout=5) as client:
             await _patiently(lambda: client.execute_command(*command))  # type: ignore[no-untyped-call]
 
+    async def taken_up(self, pids: Collection[int]) -> None:
+        """Measure how long it takes until others have claimed what these killed processes held."""
+        seconds = await Claims(self.at.noted().database_url).taken_up(pids)
+        self.measured.taken_up_seconds = max(self.measured.taken_up_seconds or 0.0, seconds)
+
+    async def drained(self) -> None:
+        """Measure how long it takes from now until the spool is empty, and stays so."""
+        began = held = time.monotonic()
+        async with Redis.from_url(self.at.noted().redis_url, socket_timeout=5, socket_connect_timeout=5) as client:
+            while (now := time.monotonic()) - held < _EMPTY_SECONDS and now - began < _PATIENCE_SECONDS:
+                if await _patiently(lambda: client.xlen(SPOOL)):
+                    held = time.monotonic()
+                await asyncio.sleep(_LOOK_SECONDS)
+        self.measured.drained_seconds = round(held - began, 1)
+
 
 Play = Callable[[Stage], Awaitable[None]]
 
@@ -72,7 +128,8 @@ class Scenario:
 
     ``needs`` names the servers that have to be embedded ones; ``may_refuse`` the answers that are right while the fault
     lasts (0 is none at all), ``may_refuse_large`` those that are right for bodies over 64 KiB. ``within_seconds``
-    is how long after the fault everything may take to be finished.
+    is how long after the fault and the last delivery everything may take to be finished; ``bounds`` what else is
+    promised. ``load`` is its own, where the usual one would show too little.
     """
 
     name: str
@@ -83,6 +140,8 @@ class Scenario:
     may_refuse: Collection[int] = NOTHING
     may_refuse_large: Collection[int] = NOTHING
     within_seconds: float = 30.0
+    bounds: Bounds = NO_BOUNDS
+    load: Load = USUAL_LOAD
 
 
 @dataclass(slots=True)
@@ -100,6 +159,8 @@ class Book:
         may_refuse: Collection[int] = NOTHING,
         may_refuse_large: Collection[int] = NOTHING,
         within_seconds: float = 30.0,
+        bounds: Bounds = NO_BOUNDS,
+        load: Load = USUAL_LOAD,
     ) -> Callable[[Play], Play]:
         """Enter the decorated function; the first sentence of its docstring says what it does."""
 
@@ -113,6 +174,8 @@ class Book:
                 may_refuse=may_refuse,
                 may_refuse_large=may_refuse_large,
                 within_seconds=within_seconds,
+                bounds=bounds,
+                load=load,
             )
             return play
 
@@ -121,6 +184,9 @@ class Book:
 
 _WRITING = {"default_transaction_read_only": "off", "application_name": "penstock chaos"}
 _PATIENCE_SECONDS = 30.0
+_LOOK_SECONDS = 0.1
+_EMPTY_SECONDS = 3.0
+"""Longer than ingress needs to find out that Postgres is back: until then it may spool more."""
 
 
 async def _patiently(ask: Callable[[], Awaitable[ResultT]]) -> ResultT:

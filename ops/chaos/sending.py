@@ -5,6 +5,7 @@ What is kept here is what the verdict is about: the digest of each body, each an
 
 import asyncio
 import base64
+import gc
 import hashlib
 import math
 import time
@@ -28,6 +29,7 @@ LONGEST_AGAIN_SECONDS = 5.0
 NO_RECEIPT = "00000000-0000-0000-0000-000000000000"
 """Stands for the receipt that an acknowledgement lacks: no event has it, so the delivery counts as lost."""
 _CONNECTIONS = 1000
+_LAB_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,7 @@ class Sent:
         return bool(self.receipt)
 
 
-class _Happened(msgspec.Struct):
+class Happened(msgspec.Struct):
     """What the lab's control API answers: a signed delivery."""
 
     account: str
@@ -77,11 +79,12 @@ class Sender:
         self.ledger: list[Sent] = []
         self.give_up_at = math.inf
         """When nothing is sent again any more; monotonic."""
-        self._lab = httpx.AsyncClient(base_url=lab, timeout=30, trust_env=False)
+        limits = httpx.Limits(max_connections=_CONNECTIONS, max_keepalive_connections=_CONNECTIONS)
+        self._lab = HttpxAiohttpClient(base_url=lab, timeout=_LAB_SECONDS, limits=limits, trust_env=False)
         self._ingress = ingress
         self._client = HttpxAiohttpClient(
             timeout=TIMEOUT_SECONDS,
-            limits=httpx.Limits(max_connections=_CONNECTIONS, max_keepalive_connections=_CONNECTIONS),
+            limits=limits,
             trust_env=False,
         )
 
@@ -96,17 +99,26 @@ class Sender:
         await self._client.aclose()
         await self._lab.aclose()
 
-    async def send(self, intents: Iterable[Intent], rate: float) -> None:
+    async def prepare(self, intents: Iterable[Intent]) -> list[tuple[Intent, Happened]]:
+        """Let all of it happen before the first delivery, so that nothing but deliveries takes up the processor."""
+        ready = [(intent, await self._happen(intent)) for intent in intents]
+        # A collection of garbage that walked through all of it would hold deliveries up, and look like slow answers.
+        gc.collect()
+        gc.freeze()
+        return ready
+
+    async def send(self, intents: Iterable[Intent | tuple[Intent, Happened]], rate: float) -> None:
         """Begin ``rate`` deliveries a second, whatever becomes of the earlier ones."""
         began = time.monotonic()
         async with asyncio.TaskGroup() as tasks:
             for number, intent in enumerate(intents):
                 await asyncio.sleep(max(0.0, began + number / rate - time.monotonic()))
-                tasks.create_task(self.deliver(intent))
+                ready = (intent, None) if isinstance(intent, Intent) else intent
+                tasks.create_task(self.deliver(*ready))
 
-    async def deliver(self, intent: Intent) -> None:
-        """Let it happen, and post it until it is acknowledged or given up."""
-        happened = await self._happen(intent)
+    async def deliver(self, intent: Intent, happened: Happened | None = None) -> None:
+        """Let it happen (unless it has), and post it until it is acknowledged or given up."""
+        happened = happened or await self._happen(intent)
         body = base64.b64decode(happened.body_base64)
         digest = hashlib.sha256(body).hexdigest()
         for _ in range(2 if intent.twice else 1):
@@ -118,14 +130,14 @@ class Sender:
                     break
                 await asyncio.sleep(wait)
 
-    async def _happen(self, intent: Intent) -> _Happened:
+    async def _happen(self, intent: Intent) -> Happened:
         asked = {"provider": intent.provider, "event": intent.event, "account": intent.account}
         answer = await self._lab.post("/happen", json={**asked, "options": dict(intent.options)})
         if answer.is_error:
             raise LabError(f"the lab refuses {intent.provider} {intent.event}: {answer.text}")
-        return msgspec.json.decode(answer.content, type=_Happened)
+        return msgspec.json.decode(answer.content, type=Happened)
 
-    async def _attempt(self, sent: Sent, happened: _Happened, body: bytes) -> bool:
+    async def _attempt(self, sent: Sent, happened: Happened, body: bytes) -> bool:
         at = time.monotonic()
         try:
             answer = await self._client.post(self._ingress() + happened.path, headers=happened.headers, content=body)

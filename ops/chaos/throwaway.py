@@ -7,6 +7,7 @@ import socket
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,7 +94,8 @@ class Throwaway:
         if self._process is None:
             return
         left = [each for each in self._noted.processes if each.alive] if self._noted else []
-        os.kill(self._process.pid, number)
+        with suppress(ProcessLookupError):
+            os.kill(self._process.pid, number)
         deadline = time.monotonic() + STOP_SECONDS
         while self._process.ended() is None or any(each.alive for each in left):
             if time.monotonic() > deadline:

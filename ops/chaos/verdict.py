@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import msgspec
 
 from ops.chaos.evidence import UNFINISHED, Evidence, Stored
-from ops.chaos.scenario import Scenario
+from ops.chaos.scenario import Bounds, Measured, Scenario
 from ops.chaos.sending import Attempt, Sent
 
 
@@ -14,6 +14,8 @@ SLOWEST_SECONDS = 4.5
 """The contract's 4 s with the tolerance that it gives to tests; providers give up at 5 s."""
 LARGE_BYTES = 64 * 1024
 _TOLD = 5
+_NEAR_ENOUGH = 0.9
+_NOTHING_MEASURED = Measured()
 
 
 class Result(msgspec.Struct, omit_defaults=False):
@@ -23,6 +25,8 @@ class Result(msgspec.Struct, omit_defaults=False):
     seed: int
     skipped: str = ""
     sent: int = 0
+    rate: float = 0.0
+    """Deliveries that were begun a second."""
     acknowledged: int = 0
     spooled: int = 0
     stored: int = 0
@@ -36,11 +40,17 @@ class Result(msgspec.Struct, omit_defaults=False):
     wrongly_refused: int = 0
     slow: int = 0
     slowest_ms: float = 0.0
+    p50_ms: float = 0.0
     p99_ms: float = 0.0
+    """Of the answers that were acknowledgements, from the beginning of the POST (connecting included) to its answer."""
     longest_seconds: float = 0.0
     """From the receipt of an event to its end, the longest of all."""
+    taken_up_seconds: float | None = None
+    """From the kill of a worker process until others had claimed what it held; None: not measured."""
+    drained_seconds: float | None = None
+    """From the return of Postgres until the spool was empty; None: not measured."""
     recovered_seconds: float | None = None
-    """From the fault's last act and the last acknowledgement until all was finished; None: it never was."""
+    """From the fault's last act and the last delivery sent until all was finished; None: it never was."""
     why: list[str] = msgspec.field(default_factory=list)
 
     @property
@@ -55,8 +65,13 @@ def judge(
     ledger: Sequence[Sent],
     evidence: Evidence,
     recovered_seconds: float | None,
+    measured: Measured = _NOTHING_MEASURED,
+    rate: float = 0.0,
 ) -> Result:
-    """The result of one scenario; ``recovered_seconds`` is None when not everything finished in time."""
+    """The result of one scenario; ``recovered_seconds`` is None when not everything finished in time.
+
+    ``rate`` is how many deliveries a second were to be sent.
+    """
     taken = [sent for sent in ledger if sent.acknowledged]
     attempts = [(sent, attempt) for sent in ledger for attempt in sent.attempts]
     answered = sorted(sent.attempts[-1].seconds for sent in taken)
@@ -67,6 +82,7 @@ def judge(
         scenario=scenario.name,
         seed=seed,
         sent=len(ledger),
+        rate=_rate(ledger),
         acknowledged=len(taken),
         spooled=sum(sent.attempts[-1].durability == "spool" for sent in taken),
         refused=sum(attempt.status != 0 for _, attempt in refused),
@@ -74,8 +90,11 @@ def judge(
         wrongly_refused=len(wrongly),
         slow=len(slow),
         slowest_ms=round(max((attempt.seconds for _, attempt in attempts), default=0.0) * 1000, 1),
-        p99_ms=round(answered[int(len(answered) * 0.99)] * 1000, 1) if answered else 0.0,
+        p50_ms=_milliseconds(answered, 0.5),
+        p99_ms=_milliseconds(answered, 0.99),
         longest_seconds=round(evidence.longest_seconds, 1),
+        taken_up_seconds=measured.taken_up_seconds,
+        drained_seconds=measured.drained_seconds,
         recovered_seconds=recovered_seconds,
     )
     _count(result, taken, evidence)
@@ -90,7 +109,52 @@ def judge(
         result.why += _cases("not finished in time", evidence.unfinished) or ["not finished in time"]
     elif recovered_seconds > scenario.within_seconds:
         result.why.append(f"took {recovered_seconds:.1f} s to recover; {scenario.within_seconds:.0f} s are allowed")
+    if measured.postgres_away is not None:
+        result.why += _away_from_postgres(attempts, *measured.postgres_away)
+    result.why += _over_bounds(result, scenario.bounds)
+    if scenario.bounds.p99_ms is not None and result.rate < rate * _NEAR_ENOUGH:
+        result.why.append(f"only {result.rate:.0f} deliveries a second could be sent from this machine, not {rate:.0f}")
     return result
+
+
+def _rate(ledger: Sequence[Sent]) -> float:
+    begun = sorted(sent.attempts[0].at for sent in ledger if sent.attempts)
+    if not begun or not (seconds := begun[-1] - begun[0]):
+        return 0.0
+    return round((len(begun) - 1) / seconds, 1)
+
+
+def _milliseconds(ascending: Sequence[float], share: float) -> float:
+    return round(ascending[int(len(ascending) * share)] * 1000, 1) if ascending else 0.0
+
+
+def _away_from_postgres(attempts: Sequence[tuple[Sent, Attempt]], gone: float, back: float) -> list[str]:
+    """What was begun and answered while Postgres was away, otherwise than by an acknowledgement from the spool."""
+    meanwhile = [
+        (sent, attempt) for sent, attempt in attempts if gone <= attempt.at and attempt.at + attempt.seconds <= back
+    ]
+    if not meanwhile:
+        return ["nothing was sent and answered while Postgres was away"]
+    wrong = [
+        (sent, attempt)
+        for sent, attempt in meanwhile
+        if not (_is_acknowledgement(sent, attempt) and attempt.durability == "spool")
+    ]
+    return _cases("not from the spool", [_attempted(*pair) for pair in wrong])
+
+
+def _over_bounds(result: Result, bounds: Bounds) -> list[str]:
+    """The figures that are over what the scenario promises, or that were to be measured and were not."""
+    told = []
+    for what, figure, most, unit in (
+        ("the 99th percentile of the acknowledgements", result.p99_ms, bounds.p99_ms, "ms"),
+        ("work was taken up again", result.taken_up_seconds, bounds.taken_up_seconds, "s"),
+        ("the spool was drained", result.drained_seconds, bounds.drained_seconds, "s"),
+    ):
+        if most is not None and (figure is None or figure > most):
+            found = "not measured" if figure is None else f"{figure:.1f} {unit}"
+            told.append(f"{what}: {found}; {most:.0f} {unit} are allowed")
+    return told
 
 
 def _count(result: Result, taken: Sequence[Sent], evidence: Evidence) -> None:
@@ -125,7 +189,12 @@ def _followed_up_twice(taken: Sequence[Sent], events: Sequence[Stored]) -> list[
     parked = {sent.sha256 for sent in taken if sent.ends == "parked"}
     first: defaultdict[tuple[str, str, str], list[Stored]] = defaultdict(list)
     for row in events:
-        if row.provider != "imin" and row.state != "duplicate" and row.sha256 and row.sha256 not in parked:
+        if (
+            row.provider != "imin"
+            and row.state not in {"duplicate", "received"}
+            and row.sha256
+            and row.sha256 not in parked
+        ):
             first[row.provider, row.account, row.sha256].append(row)
     return [
         f"{key[0]} {key[2][:12]} is followed up as {', '.join(f'{row.id} ({row.state})' for row in rows)}"

@@ -1,7 +1,7 @@
 """Becomes another program, one that ends with its starter and, if asked, belongs to another user.
 
-``launch.py PARENT SIGNAL OWNER PROGRAM ARGUMENT...``: SIGNAL is sent to PROGRAM when the process PARENT ends, however
-it ends. OWNER is ``UID:GID``, or ``-`` to stay who one is.
+``launch.py PARENT SIGNAL OWNER NICENESS PROGRAM ARGUMENT...``: SIGNAL is sent to PROGRAM when the process PARENT ends,
+however it ends. OWNER is ``UID:GID``, or ``-`` to stay who one is. NICENESS is added to that of this process.
 
 This file is run as a script of its own, with the standard library alone: code between fork and exec is not safe in a
 program with threads, and after the change of user the interpreter's folder may be out of reach.
@@ -61,9 +61,22 @@ def end_with(parent: int, number: int) -> None:
         sys.exit("the process that started this one is gone")
 
 
+def give_way(niceness: int) -> None:
+    """Let others have the processor first.
+
+    Where Linux groups processes by session, niceness only counts within the session; the group has one of its own
+    (``man 7 sched``, "The autogroup feature").
+    """
+    os.nice(niceness)
+    with contextlib.suppress(OSError), open("/proc/self/autogroup", "w", encoding="ascii") as group:  # noqa: PTH123 - the standard library's start-up is what this script waits for
+        group.write(str(niceness))
+
+
 def main() -> None:
     """Read the arguments, change what was asked for, and become the program."""
-    parent, number, owner, program, *arguments = sys.argv[1:]
+    parent, number, owner, niceness, program, *arguments = sys.argv[1:]
+    if int(niceness):
+        give_way(int(niceness))
     # A shell without job control starts what it puts in the background with SIGINT ignored, and that is inherited.
     for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(each, signal.SIG_DFL)

@@ -1,4 +1,4 @@
-"""One `penstock up` a data directory: two would start two servers on the same data."""
+"""One command at a time in a data directory: two would start two servers on the same data."""
 
 import fcntl
 import os
@@ -10,12 +10,12 @@ from shared.errors import SettingsError
 
 
 @contextmanager
-def only_one(data: Path) -> Iterator[None]:
-    """Hold ``<data>/run/lock``; the kernel lets go of it with this process, however it ends. Raises SettingsError."""
-    file = data / "run" / "lock"
+def only_one(data: Path, part: str, command: str) -> Iterator[None]:
+    """Hold ``<data>/<part>/lock``; the kernel lets go of it when this process ends. Raises SettingsError."""
+    folder = data / part
     try:
-        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
         raise SettingsError(f"PENSTOCK_DATA_DIR: {data} cannot be written in: {error.strerror}") from None
     try:
@@ -24,7 +24,7 @@ def only_one(data: Path) -> Iterator[None]:
         pid = os.read(descriptor, 32).decode().strip()
         os.close(descriptor)
         raise SettingsError(
-            f"`penstock up` already runs in {data} (process {pid}): stop it, or set PENSTOCK_DATA_DIR to another folder"
+            f"`{command}` already runs in {data} (process {pid}): stop it, or set PENSTOCK_DATA_DIR to another folder"
         ) from None
     try:
         os.truncate(descriptor, 0)

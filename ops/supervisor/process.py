@@ -36,12 +36,15 @@ class Program:
     owner: Owner | None = None
     descriptors: tuple[int, ...] = ()
     """Open files that it inherits under the same numbers."""
+    niceness: int = 0
+    """How far it stands back from the processor behind the others; 19 is the furthest."""
 
 
-def launched(argv: Sequence[str], stop_signal: signal.Signals, owner: Owner | None) -> list[str]:
+def launched(argv: Sequence[str], stop_signal: signal.Signals, owner: Owner | None, niceness: int = 0) -> list[str]:
     """The command that becomes ``argv`` and is sent ``stop_signal`` when this process ends, however it ends."""
     who = f"{owner.uid}:{owner.gid}" if owner else "-"
-    return [sys.executable, "-I", "-S", str(LAUNCHER), str(os.getpid()), str(int(stop_signal)), who, *argv]
+    ours = [str(os.getpid()), str(int(stop_signal)), who, str(niceness)]
+    return [sys.executable, "-I", "-S", str(LAUNCHER), *ours, *argv]
 
 
 class Process:
@@ -53,7 +56,7 @@ class Process:
         with program.log.open("ab") as log:
             # A session of its own keeps a terminal's Ctrl-C from it: the supervisor decides who ends when.
             self._popen = subprocess.Popen(  # noqa: S603 - the argument list is ours, no shell is involved
-                launched(program.argv, program.stop_signal, program.owner),
+                launched(program.argv, program.stop_signal, program.owner, program.niceness),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -48,10 +48,7 @@ class Supervisor:
     ) -> None:
         self._settings = settings
         self._stages = (first, others)
-        self._children = [
-            (role, Child(role.program, heartbeat=Heartbeat(role.heartbeat) if role.heartbeat else None))
-            for role in (*first, *others)
-        ]
+        self._children = [(role, Child(role.program, heartbeat=_heartbeat_of(role))) for role in (*first, *others)]
         self._servers = servers
         self._installation = installation
         self._metrics = metrics
@@ -123,6 +120,10 @@ class Supervisor:
         await stop([child for role, child in self._children if role.feeds], FEED_STOP_SECONDS)
         left = STOP_SECONDS - (time.monotonic() - began)
         await stop([child for _, child in self._children], left)
+
+
+def _heartbeat_of(role: Role) -> Heartbeat | None:
+    return Heartbeat(role.heartbeat, silent=role.silent_seconds) if role.heartbeat else None
 
 
 async def _ready(starting: Sequence[tuple[Role, Child]]) -> None:

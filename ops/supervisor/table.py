@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ops.installation import environment
+from ops.supervisor.heartbeat import SILENT_SECONDS
 from ops.supervisor.ports import Ports, reachable
 from ops.supervisor.process import Program
 from ops.supervisor.stores import Stores
@@ -15,6 +16,15 @@ from shared.settings import Settings
 
 PENSTOCK = (sys.executable, "-m", "ops")
 """``penstock``, whatever is on the PATH."""
+
+
+INGRESS_SILENT_SECONDS = 10.0
+"""Who hangs keeps the connections that it has accepted: their senders wait for as long as it lives."""
+
+FOLLOWS_UP = 5
+"""Workers and pages stand back behind ingress and the stores: a provider waits seconds for its answer, follow-up may
+wait for as long as there is more to acknowledge. With 5, ingress has three times a worker's share, and a worker on a
+machine that is busy with other things still starts within seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +46,8 @@ class Role:
     ready_file: Path | None = None
     heartbeat: Path | None = None
     """The file that it touches every second for as long as it lives."""
+    silent_seconds: float = SILENT_SECONDS
+    """How long it may touch nothing."""
 
     @property
     def feeds(self) -> bool:
@@ -99,21 +111,11 @@ def roles(settings: Settings, options: Options, ports: Ports) -> list[Role]:
     """Every child but the lab, in the order of their start. ``settings`` are the settled ones."""
     handed = ports.ingress.fileno()
     host = reachable(settings.host)
-    ingress = [
-        Role(
-            replace(
-                _program(settings, options, f"ingress-{number}", "ingress", "--fd", str(handed), "--metrics-port", "0"),
-                port=settings.ingress_port,
-                descriptors=(handed,),
-            ),
-            ready_url=f"{ingress_url(settings)}/health/ready",
-        )
-        for number in range(1, options.ingress + 1)
-    ]
+    ingress = [_ingress(settings, options, f"ingress-{number}", handed) for number in range(1, options.ingress + 1)]
     workers = [_worker(settings, options, name) for name in options.providers]
     pages = [
         Role(
-            replace(_program(settings, options, name, name), port=port),
+            replace(_program(settings, options, name, name, niceness=FOLLOWS_UP), port=port),
             ready_url=f"http://{host}:{port}{path}",
         )
         for name, port, path in (
@@ -121,19 +123,39 @@ def roles(settings: Settings, options: Options, ports: Ports) -> list[Role]:
             ("flower", settings.flower_port, "/healthcheck"),
         )
     ]
-    return [*ingress, *workers, Role(_program(settings, options, "relay", "relay")), *pages]
+    heartbeat = _heartbeat(settings, "relay")
+    relay = Role(_program(settings, options, "relay", "relay", "--heartbeat", str(heartbeat)), heartbeat=heartbeat)
+    return [*ingress, *workers, relay, *pages]
+
+
+def _ingress(settings: Settings, options: Options, name: str, handed: int) -> Role:
+    heartbeat = _heartbeat(settings, name)
+    arguments = ("ingress", "--fd", str(handed), "--metrics-port", "0", "--heartbeat", str(heartbeat))
+    program = _program(settings, options, name, *arguments)
+    return Role(
+        replace(program, port=settings.ingress_port, descriptors=(handed,)),
+        ready_url=f"{ingress_url(settings)}/health/ready",
+        heartbeat=heartbeat,
+        silent_seconds=INGRESS_SILENT_SECONDS,
+    )
 
 
 def _worker(settings: Settings, options: Options, provider: str) -> Role:
     name = f"worker-{provider}"
-    heartbeat = settings.data / "run" / "heartbeats" / name
-    program = _program(settings, options, name, "worker", provider, "--heartbeat", str(heartbeat))
+    heartbeat = _heartbeat(settings, name)
+    arguments = ("worker", provider, "--heartbeat", str(heartbeat))
+    program = _program(settings, options, name, *arguments, niceness=FOLLOWS_UP)
     return Role(program, heartbeat=heartbeat)
 
 
-def _program(settings: Settings, options: Options, name: str, *arguments: str) -> Program:
+def _heartbeat(settings: Settings, name: str) -> Path:
+    return settings.data / "run" / "heartbeats" / name
+
+
+def _program(settings: Settings, options: Options, name: str, *arguments: str, niceness: int = 0) -> Program:
     return Program(
         name=name,
+        niceness=niceness,
         argv=[*options.command, *arguments],
         environment=child_environment(settings),
         log=settings.data / "logs" / f"{name}.log",

@@ -36,7 +36,7 @@ def up(settings: Settings, options: Options, open_counts: OpenCounts, screen: Sc
 
 def _run(settings: Settings, options: Options, open_counts: OpenCounts, screen: Screen) -> None:
     with (
-        only_one(settings.data),
+        only_one(settings.data, "run", "penstock up"),
         taken_ports(settings, move=options.demo, say=screen.say) as ports,
         opened_stores(settings) as stores,
     ):

@@ -60,6 +60,18 @@ def test_it_does_not_run_beside_an_installation(tmp_path: Path) -> None:
         refuse_running(Settings(data_dir=tmp_path))
 
 
+def test_two_do_not_run_in_one_data_directory(tmp_path: Path, postgres: Postgres, redis: Redis) -> None:
+    """The second would throw away the servers of the first."""
+    settings = Settings(data_dir=tmp_path, database_url=SecretStr(postgres.url), redis_url=SecretStr(redis.url))
+
+    with (
+        bench_stores(settings),
+        pytest.raises(SettingsError, match=rf"`penstock bench` already runs in {tmp_path}"),
+        bench_stores(settings),
+    ):
+        pass
+
+
 def test_databases_are_fresh_and_gone_afterwards(tmp_path: Path, postgres: Postgres, redis: Redis) -> None:
     """On a server that is set, nothing of the bench stays behind, nor in the data directory."""
     settings = Settings(data_dir=tmp_path, database_url=SecretStr(postgres.url), redis_url=SecretStr(redis.url))

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ops.bench.results import Report, over
+from ops.bench.results import Figure, Report, over
 from ops.bench.statistics import Target, Verdict, percentile, spread, verdict
 
 
@@ -64,3 +64,21 @@ def test_on_a_busy_machine_nothing_is_called_missed(report: Report) -> None:
 
     assert [Verdict.MET, Verdict.MISSED] == [report.verdict(figure) for figure in report.figures[:2]]
     assert [Verdict.MET, Verdict.NOISY] == [busy.verdict(figure) for figure in report.figures[:2]]
+
+
+def test_a_yardstick_that_is_not_steady_says_that_the_machine_is_not() -> None:
+    """The same program on a quiet machine is as fast each time; figures that are reached stand all the same."""
+    rounds = [(20.0, 100.0), (30.0, 60.0), (20.0, 100.0)]
+    ours, theirs = [mine for mine, _ in rounds], [other for _, other in rounds]
+    missed = Figure("p99", "ms", [30.0, 31.0, 30.0], AT_MOST_10)
+    reached = Figure("p50", "ms", [3.0, 3.1, 3.0], AT_MOST_10)
+
+    steady = Report(
+        "one", "One", [missed, reached, Figure("bare", "events/s", [100.0, 99.0, 98.0], yardstick=True)], {}
+    )
+    restless = Report("one", "One", [missed, reached, Figure("bare", "events/s", theirs, yardstick=True)], {})
+    own = Report("one", "One", [missed, Figure("penstock", "events/s", ours)], {})
+
+    assert ["", "", Verdict.MISSED] == [steady.disturbed, own.disturbed, steady.verdict(missed)]
+    assert "the rounds of bare lie 40 % apart" in restless.disturbed
+    assert [Verdict.NOISY, Verdict.MET] == [restless.verdict(missed), restless.verdict(reached)]

@@ -7,7 +7,7 @@ import pytest
 import typer
 
 from ops.chaos.evidence import Evidence, Stored
-from ops.chaos.scenario import NO_ANSWER, NOTHING, UNAVAILABLE, Scenario, Stage
+from ops.chaos.scenario import NO_ANSWER, NOTHING, UNAVAILABLE, Bounds, Measured, Scenario, Stage
 from ops.chaos.sending import Attempt, Sent
 from ops.chaos.verdict import Result, judge
 from ops.cli.chaos import conclude
@@ -175,6 +175,74 @@ def test_a_delivery_that_was_never_taken_ends_with_1() -> None:
 def test_a_recovery_that_never_ends_or_takes_too_long_ends_with_1(recovered: float | None) -> None:
     """Thirty seconds are allowed here."""
     assert 1 == status(judge(CALM, 1, [sent(1)], Evidence([stored(1)]), recovered))
+
+
+@pytest.mark.parametrize(
+    ("bounds", "measured"),
+    [
+        (Bounds(p99_ms=5.0), Measured()),
+        (Bounds(taken_up_seconds=15.0), Measured(taken_up_seconds=15.3)),
+        (Bounds(taken_up_seconds=15.0), Measured()),
+        (Bounds(drained_seconds=10.0), Measured(drained_seconds=10.1)),
+        (Bounds(drained_seconds=10.0), Measured()),
+    ],
+)
+def test_a_figure_over_its_bound_or_not_measured_at_all_ends_with_1(bounds: Bounds, measured: Measured) -> None:
+    """What is promised of a scenario beside what holds for all of them."""
+    result = judge(replace(CALM, bounds=bounds), 1, [sent(1)], Evidence([stored(1)]), 0.5, measured)
+
+    assert 1 == len(result.why)
+    assert 1 == status(result)
+
+
+def test_figures_within_their_bounds_end_with_0() -> None:
+    """They are in the result."""
+    bounds = Bounds(p99_ms=50.0, taken_up_seconds=15.0, drained_seconds=10.0)
+    measured = Measured(taken_up_seconds=14.9, drained_seconds=1.0)
+
+    result = judge(replace(CALM, bounds=bounds), 1, [sent(1)], Evidence([stored(1)]), 0.5, measured)
+
+    assert (10.0, 14.9, 1.0) == (result.p99_ms, result.taken_up_seconds, result.drained_seconds)
+    assert 0 == status(result)
+
+
+def test_a_load_that_the_machine_could_not_send_proves_no_percentile() -> None:
+    """Ten deliveries in nine seconds are one a second and not three hundred."""
+    ledger = [sent(number, attempts=[Attempt(float(number), 0.01, 200, "postgres")]) for number in range(10)]
+    kept = Evidence([stored(number) for number in range(10)])
+    scenario = replace(CALM, bounds=Bounds(p99_ms=50.0))
+
+    assert [0, 1] == [status(judge(scenario, 1, ledger, kept, 0.5, Measured(), rate)) for rate in (1.0, 300.0)]
+
+
+@pytest.mark.parametrize(
+    ("attempt", "wrong"),
+    [
+        (Attempt(2.0, 0.1, 200, "postgres"), 1),
+        (Attempt(2.0, 0.1, 503, retry_after="1"), 1),
+        (Attempt(2.0, 0.1, 200, "spool"), 0),
+    ],
+)
+def test_what_is_answered_while_postgres_is_away_comes_from_the_spool(attempt: Attempt, wrong: int) -> None:
+    """From its first second to its third; what was begun before or answered after may have been kept by Postgres."""
+    last = Attempt(9.0, 0.1, 200, "postgres")
+    others = [Attempt(0.5, 2.0, 200, "postgres"), Attempt(2.5, 2.0, 200, "postgres"), Attempt(1.5, 0.1, 200, "spool")]
+    ledger = [sent(number, attempts=[other]) for number, other in enumerate(others)]
+    ledger.append(sent(3, attempts=[attempt] if attempt.durability else [attempt, last]))
+    kept = Evidence([stored(number) for number in range(4)])
+    scenario = replace(CALM, may_refuse=UNAVAILABLE)
+
+    result = judge(scenario, 1, ledger, kept, 0.5, Measured((1.0, 3.0)))
+
+    assert wrong == len(result.why)
+    assert wrong == status(result)
+
+
+def test_a_postgres_that_was_away_while_nothing_was_sent_proves_nothing() -> None:
+    """The load was over before."""
+    result = judge(CALM, 1, [sent(1)], Evidence([stored(1)]), 0.5, Measured((100.0, 103.0)))
+
+    assert 1 == status(result)
 
 
 def test_a_skipped_scenario_is_neither_passed_nor_failed() -> None:

@@ -24,10 +24,11 @@ class Answer(http.server.BaseHTTPRequestHandler):
         self.end_headers()
 
 
-def ingress(_fd: str, number: str, *_others: str) -> None:
+def ingress(_fd: str, number: str, *others: str) -> None:
     """Answer on the socket that was handed down; or fail as asked."""
     if "STUB_BROKEN" in os.environ:
         sys.exit("the settings are wrong")
+    threading.Thread(target=beat, args=(Path(others[-1]),), daemon=True).start()
     server = http.server.HTTPServer(("127.0.0.1", 0), Answer, bind_and_activate=False)
     server.socket.close()
     server.socket = socket.socket(fileno=int(number))
@@ -68,7 +69,7 @@ CHILDREN = {
     "worker": worker,
     "lab": lab,
     "migrate": lambda: print("migrated", os.environ["PENSTOCK_DATABASE_URL"]),  # noqa: T201 - goes into its log
-    "relay": lambda: time.sleep(1000),
+    "relay": lambda _option, heartbeat: beat(Path(heartbeat)),
     "console": lambda: page("PENSTOCK_CONSOLE_PORT"),
     "flower": lambda: page("PENSTOCK_FLOWER_PORT"),
 }

@@ -18,7 +18,7 @@ from ops.embedded.redis import Redis
 from ops.installation import find, running
 from shared.errors import SettingsError
 from shared.settings import Settings
-from supervisor.installing import family, living, started, until
+from supervisor.installing import SECONDS, family, living, started, until
 
 
 @pytest.fixture
@@ -84,6 +84,31 @@ def test_a_run_from_start_to_end(folder: Path) -> None:
         assert set() == living(everybody)
         with pytest.raises(SettingsError, match="start `penstock up` here, or set PENSTOCK_DATABASE_URL"):
             find(Settings.read({"PENSTOCK_DATA_DIR": str(up.data)}))
+
+
+def test_a_child_that_stands_still_is_replaced(folder: Path) -> None:
+    """Its process is there and holds its connections, but its heartbeat stops: ingress and the relay like a worker."""
+    with started(folder) as up:
+        up.ready()
+        names = ("ingress-1", "relay", "worker-imin")
+        still = {name: _pid(up.data, name) for name in names}
+        for pid in still.values():
+            os.kill(pid, signal.SIGSTOP)
+        for name, pid in still.items():
+            until(
+                lambda name=name, pid=pid: _pid(up.data, name) not in {0, pid}, f"{name} is not replaced", SECONDS + 20
+            )
+            assert f"{name} (process {pid}) gave no sign of life" in up.output
+
+
+def test_what_follows_up_stands_back_behind_ingress_and_the_stores(folder: Path) -> None:
+    """Within the processor's queue: an acknowledgement is awaited by somebody, follow-up is not."""
+    with started(folder) as up:
+        found = up.ready()
+        niceness = {each.name: os.getpriority(os.PRIO_PROCESS, each.pid) for each in found.processes}
+    own = niceness["ingress-1"]
+    behind = {name for name, nice in niceness.items() if nice > own}
+    assert {"worker-imin", "worker-paybook", "console", "flower"} == behind
 
 
 def test_a_killed_supervisor_leaves_nothing_and_the_next_one_goes_on(folder: Path) -> None:

@@ -29,7 +29,7 @@ def rate_of(stage: Stage, subject: Subject, requests: str, count: int, first: in
 
 def receipt_to_record(stage: Stage) -> Sequence[Report]:
     """Events a second through everything, the lab answering at once, beside ``usual``."""
-    rounds, ours_count, theirs_count = (2, 2000, 300) if stage.quick else (5, 30_000, 4000)
+    rounds, ours_count, theirs_count = (2, 2000, 200) if stage.quick else (5, 20_000, 2500)
     lab = stage.lab()
     account = lab.accounts()[0]
     requests = write(stage.folder, "imin", imin_requests(account, 100_000))
@@ -37,9 +37,10 @@ def receipt_to_record(stage: Stage) -> Sequence[Report]:
     theirs = start_usual(stage, account, worker=True)
     stage.ready()
     rates: dict[str, list[float]] = {"penstock": [], "usual": []}
-    rate_of(stage, ours, requests, 500, 0)
-    _usual_rate(stage, theirs, requests, 50, 0)
+    rate_of(stage, ours, requests, 300, 0)
+    _usual_rate(stage, theirs, requests, 30, 0)
     for number, subject in turns(list(rates), rounds):
+        stage.say(f"round {number + 1} of {rounds}: {subject}")
         # A first delivery about a customer writes a record; each round has customers of its own.
         if subject == "penstock":
             rate = rate_of(stage, ours, requests, ours_count, 1000 + number * ours_count)
@@ -53,7 +54,10 @@ def receipt_to_record(stage: Stage) -> Sequence[Report]:
             "Deliveries a second from receipt to record, everything on",
             [
                 over("over usual", rates["penstock"], rates["usual"], OVER_USUAL),
-                *(Figure(subject, "events/s", found) for subject, found in rates.items()),
+                *(
+                    Figure(subject, "events/s", found, yardstick=subject != "penstock")
+                    for subject, found in rates.items()
+                ),
             ],
             {
                 "load": f"closed loop, 64 connections, {ours_count} deliveries a round ({theirs_count} to usual)",
@@ -69,7 +73,7 @@ def receipt_to_record(stage: Stage) -> Sequence[Report]:
 
 def time_to_result(stage: Stage) -> Sequence[Report]:
     """From a delivery's scheduled time to its finished event, at a steady rate."""
-    rounds, seconds = (1, 6.0) if stage.quick else (5, 30.0)
+    rounds, seconds = (1, 4.0) if stage.quick else (4, 20.0)
     lab = stage.lab(latency=0.02)
     requests = write(stage.folder, "imin", imin_requests(lab.accounts()[0], 100_000))
     ours = penstock.start(stage, penstock.config_for(lab), worker="imin")
@@ -77,6 +81,7 @@ def time_to_result(stage: Stage) -> Sequence[Report]:
     stage.load(Order(port=ours.port, requests=requests, rate=RATE, seconds=2))
     found: dict[str, list[float]] = {"p50": [], "p99": [], "max": []}
     for number in range(rounds):
+        stage.say(f"round {number + 1} of {rounds}")
         first = 1000 + number * round(RATE * seconds)
         outcome = stage.load(
             Order(port=ours.port, requests=requests, rate=RATE, seconds=seconds, first=first, receipts=True)

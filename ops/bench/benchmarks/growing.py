@@ -1,71 +1,50 @@
 """Whether it stays as fast when much is stored: a database full of finished events beside an empty one."""
 
 import asyncio
+import shutil
 import time
 from collections.abc import Sequence
-from typing import Final
-from uuid import UUID
-
-import asyncpg
+from typing import Final, NamedTuple
 
 from ops.bench import penstock
 from ops.bench.benchmarks.following_up import rate_of
 from ops.bench.deliveries import BODY_BYTES, imin_requests, write
+from ops.bench.filling import fill
 from ops.bench.load import Order
 from ops.bench.results import Figure, Report, over
 from ops.bench.schedule import turns
-from ops.bench.stage import Stage
+from ops.bench.stage import BenchFailed, Stage
 from ops.bench.statistics import Target
 
 
 P99_OVER_EMPTY: Final = Target(1.2, at_least=False)
 RATE_OVER_EMPTY: Final = Target(0.85, at_least=True)
 ACK_RATE: Final = 300
-_CHUNK: Final = 250_000
 
-# A finished event of imin as the flow leaves it: its row, its fetch, the link between them, its timeline. Bodies are of
-# the length that a sealed delivery of 200 bytes has.
-_FILL = (
-    """
-    INSERT INTO events (id, provider, account, state, received_at, finished_at, durability, content_type, headers, body,
-                        body_bytes, body_sha256, event_types)
-    SELECT uuidv7(make_interval(secs => (n - $3) / 100.0)), 'imin', 'main', 'done',
-           now() + make_interval(secs => (n - $3) / 100.0), now() + make_interval(secs => (n - $3) / 100.0), 'postgres',
-           'application/json', '[["content-type", "application/json"]]', decode(repeat(md5(n::text), 15), 'hex'), 200,
-           decode(repeat(md5(n::text), 2), 'hex'), '{CustomerAccount}'
-    FROM generate_series($1::bigint, $2::bigint) AS n
-    """,
-    """
-    INSERT INTO fetches (provider, account, resource, path, purpose, context, pick, missing, page, completes, state,
-                         attempts, status, created_at, due_at, queue_at, began_at, finished_at)
-    SELECT 'imin', 'main', decode(md5((n % 100000)::text), 'hex'), '/api/v2/customer-accounts/c-' || n % 100000,
-           'customer-account', '{}', '', 'retry', 1, false, 'done', 1, 200, at, at, at, at, at
-    FROM generate_series($1::bigint, $2::bigint) AS n,
-         LATERAL (SELECT now() + make_interval(secs => (n - $3) / 100.0) AS at) AS moment
-    """,
-    """
-    INSERT INTO event_fetches (event_id, fetch_id)
-    SELECT e.id, f.id
-    FROM (SELECT id, row_number() OVER (ORDER BY id) AS place FROM events WHERE id > $4) AS e
-    JOIN (SELECT id, row_number() OVER (ORDER BY id) AS place FROM fetches WHERE id > $5) AS f USING (place)
-    """,
-    """
-    INSERT INTO timeline (event_id, at, step, detail)
-    SELECT e.id, e.received_at, told.step, told.detail FROM events e, (VALUES
-        ('received', '200 bytes, sha256 0011aabbccdd…'), ('planned', 'CustomerAccount -> 1 call: GET /api/v2/...'),
-        ('fetched', 'GET /api/v2/...: 200 in 21 ms, 1 records'), ('done', 'every fetch is in')
-    ) AS told (step, detail) WHERE e.id > $4
-    """,
-)
-_TABLES: Final = ("events", "fetches")
+
+class Size(NamedTuple):
+    """Finished events stored; then rounds, each of so many seconds in an open loop and so many deliveries at once."""
+
+    stored: int
+    rounds: int
+    seconds: float
+    deliveries: int
+
+
+FULL = Size(10_000_000, 4, 10.0, 10_000)
+QUICK = Size(100_000, 1, 2.0, 1000)
+_GIGABYTE: Final = 1e9
+BYTES_AN_EVENT: Final = 2500
+"""What an event takes on disk with all that belongs to it, its indexes, and the log of their making."""
 
 
 def growth(stage: Stage) -> Sequence[Report]:
     """Acknowledgement p99 and receipt to record, full and empty in turn."""
-    stored, rounds, seconds, count = (500_000, 1, 2.0, 1500) if stage.quick else (10_000_000, 5, 15.0, 15_000)
+    stored, rounds, seconds, count = QUICK if stage.quick else FULL
+    _expect_room(stage, stored)
     full = stage.stores.database()
     began = time.monotonic()
-    asyncio.run(fill(full, stored))
+    asyncio.run(fill(full, stored, stage.say))
     filled = time.monotonic() - began
     lab = stage.lab()
     requests = write(stage.folder, "imin", imin_requests(lab.accounts()[0], 100_000))
@@ -80,7 +59,8 @@ def growth(stage: Stage) -> Sequence[Report]:
     p99: dict[str, list[float]] = {name: [] for name in subjects}
     rates: dict[str, list[float]] = {name: [] for name in subjects}
     sent = 1000
-    for _, name in turns(list(subjects), rounds):
+    for number, name in turns(list(subjects), rounds):
+        stage.say(f"round {number + 1} of {rounds}: {name}")
         subject = subjects[name]
         order = Order(port=subject.port, requests=requests, rate=ACK_RATE, seconds=seconds, first=sent)
         p99[name].append(stage.load(order).latency["p99"])
@@ -111,30 +91,11 @@ def growth(stage: Stage) -> Sequence[Report]:
     ]
 
 
-async def fill(database_url: str, count: int) -> None:
-    """Put so many finished events into a migrated database, as the flow would have left them."""
-    connection = await asyncpg.connect(database_url, command_timeout=3600)
-    try:
-        for table in _TABLES:
-            await connection.execute(f"ALTER TABLE {table} DISABLE TRIGGER USER")
-        for first in range(1, count + 1, _CHUNK):
-            last = min(first + _CHUNK - 1, count)
-            newest = await connection.fetchval(
-                "SELECT coalesce((SELECT id FROM events ORDER BY id DESC LIMIT 1), $1)", UUID(int=0)
-            )
-            fetch = await connection.fetchval("SELECT coalesce(max(id), 0) FROM fetches")
-            for statement, arguments in zip(
-                _FILL, ((first, last, count), (first, last, count), (newest, fetch), (newest,)), strict=True
-            ):
-                numbered = statement.replace("$4", "$1").replace("$5", "$2") if "$4" in statement else statement
-                await connection.execute(numbered, *arguments)
-        for table in _TABLES:
-            await connection.execute(f"ALTER TABLE {table} ENABLE TRIGGER USER")
-        await connection.executemany(
-            "INSERT INTO tallies (provider, what, state, delta) VALUES ('imin', $1, 'done', $2)",
-            [("event", count), ("fetch", count)],
+def _expect_room(stage: Stage, stored: int) -> None:
+    """A disk that fills up stops more than the bench. Raises BenchFailed."""
+    needed, free = stored * BYTES_AN_EVENT / _GIGABYTE, shutil.disk_usage(stage.folder).free / _GIGABYTE
+    if free < needed:
+        raise BenchFailed(
+            f"{stored:,} finished events need about {needed:.0f} GB where the data directory is, and {free:.0f} GB are"
+            " free; set PENSTOCK_DATA_DIR to a folder with more room"
         )
-        await connection.execute("VACUUM (ANALYZE)")
-        await connection.execute("CHECKPOINT")
-    finally:
-        await connection.close()

@@ -39,7 +39,7 @@ _WORKER_PROCESSES: Final = penstock.WORKER_PROCESSES * len(PROVIDERS)
 
 def large_body(stage: Stage) -> Sequence[Report]:
     """Ingress's memory while 64 MiB arrive, and how long the others wait meanwhile."""
-    rounds, seconds = (2, 2.0) if stage.quick else (5, 15.0)
+    rounds, seconds = (2, 1.5) if stage.quick else (5, 10.0)
     lab = stage.lab()
     accounts = {account.provider: account for account in lab.accounts()}
     requests = write(stage.folder, "imin", imin_requests(accounts["imin"], 100_000))
@@ -54,7 +54,8 @@ def large_body(stage: Stage) -> Sequence[Report]:
     without: list[float] = []
     meanwhile: list[float] = []
     taken: list[float] = []
-    for _ in range(rounds):
+    for number in range(rounds):
+        stage.say(f"round {number + 1} of {rounds}")
         without.append(stage.load(order).latency["p99"])
         forget_peak(ingress)
         before = rss_bytes(ingress)
@@ -98,7 +99,7 @@ def large_body(stage: Stage) -> Sequence[Report]:
 
 def idle(stage: Stage) -> Sequence[Report]:
     """CPU and memory of a whole ``penstock up`` to which nothing is sent."""
-    settle, seconds, rounds = (2.0, 3.0, 1) if stage.quick else (15.0, 30.0, 3)
+    settle, seconds, rounds = (2.0, 3.0, 1) if stage.quick else (10.0, 20.0, 3)
     lab = stage.lab()
     database_url = stage.stores.database()
     environment = penstock.environment(stage, penstock.config_for(lab), database_url, stage.stores.redis()) | {
@@ -112,7 +113,8 @@ def idle(stage: Stage) -> Sequence[Report]:
         servers = [pid for server in stage.stores.servers if server.process for pid in family(server.process.pid)]
         ours = family(up.process.pid)
         cpu: list[float] = []
-        for _ in range(rounds):
+        for number in range(rounds):
+            stage.say(f"round {number + 1} of {rounds}")
             began, used = time.monotonic(), cpu_seconds([*ours, *servers])
             time.sleep(seconds)
             cpu.append(100 * (cpu_seconds([*ours, *servers]) - used) / (time.monotonic() - began))

@@ -2,9 +2,10 @@
 
 import asyncio
 import signal
+import time
 
 from ops.chaos.processes import frozen, send
-from ops.chaos.scenario import Book, Stage
+from ops.chaos.scenario import Book, Bounds, Load, Stage
 
 
 BOOK = Book()
@@ -32,14 +33,18 @@ async def restarted(stage: Stage) -> None:
     "postgres-frozen",
     needs=OURS,
     protects="the commit has a deadline, then the spool takes the event; its beat late, a worker keeps its lease",
-    within_seconds=15.0,
+    bounds=Bounds(drained_seconds=10.0),
+    load=Load(events=2800, rate=200.0, ahead=True),
 )
 async def frozen_postgres(stage: Stage) -> None:
-    """Every process of Postgres is stopped (SIGSTOP) for ten seconds and goes on."""
+    """Every process of Postgres is stopped (SIGSTOP) for ten seconds and goes on, at 200 deliveries a second."""
     stage.say("freezes Postgres")
     with frozen(each.pid for each in stage.at.alive("postgres")):
+        began = time.monotonic()
         await asyncio.sleep(_FROZEN_SECONDS)
+        stage.measured.postgres_away = began, time.monotonic()
     stage.say("wakes Postgres")
+    await stage.drained()
 
 
 @BOOK.add(

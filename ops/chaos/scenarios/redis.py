@@ -5,6 +5,7 @@ import signal
 
 from ops.chaos.processes import frozen, send
 from ops.chaos.scenario import Book, Stage
+from ops.lab.faults import Fault
 
 
 BOOK = Book()
@@ -12,6 +13,7 @@ OURS = frozenset({"redis"})
 _FROZEN_SECONDS = 10.0
 _HELD_SECONDS = 8.0
 _DEAD_PORT = 1
+_CALL_SECONDS = 0.5
 
 
 @BOOK.add(
@@ -34,11 +36,15 @@ async def restarted(stage: Stage) -> None:
     within_seconds=15.0,
 )
 async def flushed(stage: Stage) -> None:
-    """Redis loses everything it holds (FLUSHDB), three times in mid-load."""
-    for _ in range(3):
-        stage.say("empties Redis")
-        await stage.redis("FLUSHDB")
-        await stage.jitter(2.0)
+    """Redis loses everything it holds (FLUSHDB), six times in mid-load, while calls are slow and messages wait."""
+    await asyncio.to_thread(stage.at.lab.set_faults, Fault(kind="slow", seconds=_CALL_SECONDS))
+    try:
+        for _ in range(6):
+            stage.say("empties Redis")
+            await stage.redis("FLUSHDB")
+            await stage.jitter(1.0)
+    finally:
+        await asyncio.to_thread(stage.at.lab.set_faults)
 
 
 @BOOK.add(
