@@ -16,7 +16,10 @@ from flower.views.broker import BrokerView
 from flower.views.monitor import Metrics
 
 from ops.supervisor.secrets import flower_password
+from shared.configuration import read_configuration
 from shared.errors import SettingsError
+from shared.providers.registry import PROVIDERS
+from shared.publishing import celery_settings
 from shared.settings import Settings
 
 
@@ -50,6 +53,17 @@ class _Metrics(Metrics):  # type: ignore[misc]  # flower has no types
     async def get(self) -> None:
         """Flower's own figures."""
         await super().get()
+
+
+def application(settings: Settings) -> Celery:
+    """The workers' application as far as flower looks at it: their Redis and queues, but none of their tasks.
+
+    The settings are theirs: a visibility timeout holds for every process on this Redis. Raises SettingsError.
+    """
+    redis_url = settings.redis_url.get_secret_value() if settings.redis_url else ""
+    celery = Celery("penstock", set_as_current=False)
+    celery.conf.update(celery_settings(redis_url, read_configuration(settings.config).timing, PROVIDERS))
+    return celery
 
 
 def serve_flower(celery: Celery, settings: Settings) -> None:

@@ -3,19 +3,21 @@
 import os
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from shared.errors import SettingsError
-from shared.providers.account import AccountSettings, Name, Section
+from shared.handlers.settings import TASK_SECONDS, Handler
+from shared.providers.account import AccountSettings, Section
 from shared.providers.registry import PROVIDERS
+from shared.schedules import Reconcile, Watch
 
 
-_SECTIONS = ("retry", "timing", "following_up", "handlers")
+_SECTIONS = ("retry", "timing", "following_up", "handlers", "reconcile", "watch")
 
 
 class Retry(Section):
@@ -47,24 +49,42 @@ class Timing(Section):
         return self
 
 
+class Freshness(Section):
+    """How soon after an event a provider is asked: ``debounce_seconds`` later, for events that come in bursts."""
+
+    debounce_seconds: float = Field(default=0.0, ge=0)
+
+
+class Shares(Section):
+    """How much of a budget may be used up before calls of a kind are put off; the rest is kept for the others."""
+
+    background: float = Field(default=0.5, gt=0, le=1)
+    """Replays and reconciliation: the rest is reserved for live events."""
+    again: float = Field(default=0.6, gt=0, le=1)
+    """What was read within the budget's window already: the rest is reserved for what was not.
+
+    So while a storm lasts more and more events share each read.
+    """
+
+
 class FollowingUp(Section):
     """How workers follow up: batch sizes, bounds, and how close together one resource may be fetched."""
 
     batch_events: int = Field(default=50, ge=1, le=1000)
-    concurrent_calls: int = Field(default=20, ge=1, le=200)
+    concurrent_calls: int = Field(default=50, ge=1, le=200)
     coalesce_seconds: float = Field(default=0.5, ge=0)
     """A resource is fetched at most once in this time: the first fetch goes at once, later events share the next."""
     max_pages: int = Field(default=10_000, ge=1)
+    """A chain of pages ends here as ``endless-pages``; what it brought is kept."""
     max_answer_bytes: int = Field(default=64 * 1024 * 1024, ge=1024)
+    longest_retry_after_seconds: float = Field(default=3600.0, gt=0)
+    """What a ``Retry-After`` asks for beyond this is cut off, and said."""
+    probe_seconds: float = Field(default=5.0, gt=0)
+    """An API that is down, or refuses an account's key, is asked once in this time; less and less often."""
+    shares: Shares = Shares()
 
 
-class Handler(Section):
-    """Where changes go."""
-
-    name: Name
-    url: str
-    secret: SecretStr
-    kinds: tuple[str, ...] = ()
+_PROVIDER_FIELDS = frozenset({"accounts", "retry", *Freshness.model_fields})
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +95,17 @@ class Configuration:
     """provider -> account name -> settings; providers without an account are left out."""
     retry: Mapping[str, Retry]
     """provider -> policy, for every known provider."""
+    debounce: Mapping[str, float]
+    """provider -> seconds from an event to its first call, for every known provider."""
+    handing_over: Retry
+    """How hand-overs are tried again: ``[retry]``, without what a provider's section overrides."""
     timing: Timing
     following_up: FollowingUp
     handlers: Sequence[Handler]
     files: frozenset[Path]
     """The files that this was read from; a change of any of them is a change of this."""
+    reconcile: Reconcile = field(default_factory=Reconcile)
+    watch: Watch = field(default_factory=Watch)
 
     def account(self, provider: str, name: str) -> AccountSettings | None:
         """The account, or None when it is not configured (any more)."""
@@ -106,13 +132,17 @@ def _validate(document: Mapping[str, Any], files: frozenset[Path]) -> Configurat
     general = document.get("retry", {})
     accounts: dict[str, dict[str, AccountSettings]] = {}
     retry: dict[str, Retry] = {}
+    debounce: dict[str, float] = {}
     for name, provider in PROVIDERS.items():
         section = _table(document.get(name, {}), f"[{name}]")
-        if unknown := sorted(set(section) - {"accounts", "retry"}):
-            raise SettingsError(f"[{name}] {unknown[0]}: there is no such field; known are accounts, retry")
+        if unknown := sorted(set(section) - _PROVIDER_FIELDS):
+            known = ", ".join(sorted(_PROVIDER_FIELDS))
+            raise SettingsError(f"[{name}] {unknown[0]}: there is no such field; known are {known}")
         retry[name] = _section(
             Retry, {**general, **section.get("retry", {})}, f"[{name}.retry]" if "retry" in section else "[retry]"
         )
+        fresh = {field: section[field] for field in Freshness.model_fields if field in section}
+        debounce[name] = _section(Freshness, fresh, f"[{name}]").debounce_seconds
         entries = section.get("accounts", [])
         if not isinstance(entries, list):
             raise SettingsError(f"[{name}] accounts: write [[{name}.accounts]] for each account")
@@ -127,13 +157,20 @@ def _validate(document: Mapping[str, Any], files: frozenset[Path]) -> Configurat
         _section(Handler, entry, f"[[handlers]] {_label(entry, number)}")
         for number, entry in enumerate(document.get("handlers", []), 1)
     ]
+    timing = _section(Timing, document.get("timing", {}), "[timing]")
+    _refuse_shared_handler_names(handlers)
+    _refuse_slow_handlers(handlers, timing)
     return Configuration(
         accounts=accounts,
         retry=retry,
-        timing=_section(Timing, document.get("timing", {}), "[timing]"),
+        debounce=debounce,
+        handing_over=_section(Retry, general, "[retry]"),
+        timing=timing,
         following_up=_section(FollowingUp, document.get("following_up", {}), "[following_up]"),
         handlers=handlers,
         files=files,
+        reconcile=_section(Reconcile, document.get("reconcile", {}), "[reconcile]"),
+        watch=_section(Watch, document.get("watch", {}), "[watch]"),
     )
 
 
@@ -155,6 +192,21 @@ def _refuse_shared_names_and_keys(provider: str, accounts: Sequence[AccountSetti
                 raise SettingsError(f"{where}: it shares a webhook key with account {other}; each needs its own")
             if (other := outbound.get(key, "")) and key not in {s.get_secret_value() for s in account.shared_secrets()}:
                 raise SettingsError(f"{where}: a webhook key equals the API key of account {other}; they must differ")
+
+
+def _refuse_shared_handler_names(handlers: Sequence[Handler]) -> None:
+    names = [handler.name for handler in handlers]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise SettingsError(f"[[handlers]] {twice[0]}: two handlers have this name; give each its own")
+
+
+def _refuse_slow_handlers(handlers: Sequence[Handler], timing: Timing) -> None:
+    for handler in handlers:
+        if handler.timeout_seconds + TASK_SECONDS >= timing.soft_limit_seconds:
+            raise SettingsError(
+                f"[[handlers]] {handler.name} timeout_seconds: must be more than {TASK_SECONDS:g} s less than"
+                f" [timing] soft_limit_seconds ({timing.soft_limit_seconds:g})"
+            )
 
 
 def _section(model: type[Any], values: object, where: str) -> Any:

@@ -125,7 +125,7 @@ def test_every_configuration_that_the_readme_shows_is_valid(tmp_path: Path) -> N
     text = "\n".join(blocks)
     (tmp_path / "secrets").mkdir()
     for number, name in enumerate(re.findall(r'"file:secrets/([\w-]+)"', text)):
-        (tmp_path / "secrets" / name).write_text(f"secret-of-some-length-{number}")
+        (tmp_path / "secrets" / name).write_text(f"whsec_{number:032}")  # also a key in base64
     file = tmp_path / "penstock.toml"
     file.write_text(text)
 

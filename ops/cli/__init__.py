@@ -3,6 +3,8 @@
 import os
 import sys
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from importlib import import_module
 from importlib.metadata import version
 from typing import Annotated, Any, NamedTuple, NoReturn
@@ -39,8 +41,10 @@ COMMANDS = {
     "events": _Entry("events", _LOOK, "List, show and replay events."),
     "records": _Entry("records", _LOOK, "List the newest known state of things."),
     "changes": _Entry("changes", _LOOK, "Read the change feed."),
+    "handlers": _Entry("handlers", _LOOK, "List, explain and resume handlers; print record schemas."),
     "accounts": _Entry("accounts", _LOOK, "List accounts and their budgets."),
-    "paybook": _Entry("paybook", _ACT, "List, create and delete webhooks at Paybook."),
+    "reconcile": _Entry("reconcile", _ACT, "Find and repair what no delivery told of."),
+    "paybook": _Entry("paybook", _ACT, "List, create, delete and watch webhooks at Paybook."),
     "keys": _Entry("keys", _ACT, "Make encryption keys."),
     "lab": _Entry("lab", _TRY, "Run the provider lab and send sample deliveries."),
     "bench": _Entry("bench", _TRY, "Measure Penstock beside its yardsticks."),
@@ -50,6 +54,25 @@ COMMANDS = {
 
 Such a module has ``app = typer.Typer(add_completion=False)`` with one command, or with a callback and several.
 """
+
+
+_SERVERS = frozenset({"ingress", "worker", "relay", "console", "flower"})
+
+
+@contextmanager
+def _without_screens() -> Iterator[None]:
+    """Import as if parts of rich were not installed.
+
+    structlog and httpx load them for a screen of their own wherever they find them (``structlog/dev.py``,
+    ``httpx/_main.py``): 4 MB of every process that serves and shows nothing.
+    """
+    hidden = {"rich.console", "rich.progress", "rich.traceback"} - sys.modules.keys()
+    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]  # None: the import system's "not there"
+    try:
+        yield
+    finally:
+        for name in hidden:
+            del sys.modules[name]
 
 
 class _OnDemand(TyperGroup):
@@ -69,7 +92,9 @@ class _OnDemand(TyperGroup):
         name, stand_in, rest = super().resolve_command(ctx, args)
         if name is None or stand_in is None:
             return name, stand_in, rest
-        command = typer.main.get_command(import_module(f"{__name__}.{COMMANDS[name].module}").app)
+        with _without_screens() if name in _SERVERS else nullcontext():
+            module = import_module(f"{__name__}.{COMMANDS[name].module}")
+        command = typer.main.get_command(module.app)
         return name, command, rest
 
 

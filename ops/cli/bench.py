@@ -66,7 +66,7 @@ def _show(report: Report) -> None:
     )
     print_table(report.figures, columns)
     if report.disturbed:
-        paper().print(f"Other programs used {report.others:.2f} cores meanwhile: what is missed here proves nothing.")
+        paper().print(f"Too noisy to conclude: {report.disturbed}. What is missed here proves nothing.")
     for line in report.profile:
         paper().print(line)
     paper().print()

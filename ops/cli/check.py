@@ -10,7 +10,9 @@ from rich.text import Text
 
 from ops.checks.accounts import check_accounts
 from ops.checks.finding import Finding, fix
+from ops.checks.handlers import check_handlers
 from ops.checks.settings import check_settings
+from ops.checks.silence import check_silence
 from ops.checks.stores import check_blobs, check_postgres, check_redis
 from ops.cli import choices
 from ops.cli.examples import examples
@@ -53,6 +55,8 @@ async def _check() -> Sequence[Finding]:
         findings.extend(of_store)
     if configuration:
         findings.extend(await check_accounts(configuration))
+        findings.extend(await check_silence(settings))
+    findings.extend(await check_handlers(settings, configuration))
     return findings
 
 

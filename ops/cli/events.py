@@ -9,15 +9,16 @@ import typer
 from ops.calls import urls_of_calls
 from ops.cli import choices
 from ops.cli.examples import examples
-from ops.cli.output import Column, cell, paper, print_json, print_rows, print_table, write
+from ops.cli.output import Column, cell, moment, paper, print_json, print_rows, print_table, write
 from ops.cli.replay import replay
 from ops.cli.store import found, reading_store
+from ops.forecasts import with_forecast
 from shared.blobs import BlobStore
 from shared.errors import PenstockError
 from shared.sealing import Keys
 from shared.store.reading.connecting import reading
 from shared.store.reading.events import Filters, body_of, list_events, show_event
-from shared.store.reading.shapes import Error, EventDetail
+from shared.store.reading.shapes import Error, EventDetail, EventForecast
 
 
 if TYPE_CHECKING:
@@ -88,7 +89,8 @@ def show(event_id: EventId, as_json: choices.Json = False) -> None:
 
     async def run() -> EventDetail | None:
         async with reading_store(settings) as engine, reading(engine) as connection:
-            return await show_event(connection, event_id, urls_of_calls(settings))
+            shown = await show_event(connection, event_id, urls_of_calls(settings))
+            return shown and await with_forecast(connection, shown, settings)
 
     event = asyncio.run(run())
     if event is None:
@@ -137,6 +139,12 @@ def _sentence(error: Error | None) -> str | None:
     return f"{error.reason}: {error.detail}" if error else None
 
 
+def _expectation(forecast: EventForecast | None) -> str | None:
+    if forecast is None:
+        return None
+    return f"{forecast.detail}; done about {moment(forecast.done_at)}" if forecast.done_at else forecast.detail
+
+
 def _print_detail(event: EventDetail) -> None:
     facts: Sequence[tuple[str, object]] = (
         ("event", event.id),
@@ -149,6 +157,7 @@ def _print_detail(event: EventDetail) -> None:
         ("body", f"{event.body_bytes:,} bytes, sha256 {event.body_sha256}"),
         ("duplicate of", event.duplicate_of),
         ("error", _sentence(event.error)),
+        ("forecast", _expectation(event.forecast)),
     )
     page = paper()
     for name, value in facts:

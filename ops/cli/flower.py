@@ -3,11 +3,10 @@
 import typer
 
 from ops.cli.examples import examples
-from ops.flower import serve_flower
+from ops.flower import application, serve_flower
 from ops.installation import find
 from shared.logs import set_up_logs
 from shared.settings import Settings
-from workers.app import create
 
 
 app = typer.Typer(add_completion=False)
@@ -18,5 +17,4 @@ def flower() -> None:
     """Serve flower, Celery's own page, behind a password (user penstock), on PENSTOCK_FLOWER_PORT."""
     settings = find(Settings.read(), redis=True)
     set_up_logs(settings.log_level, settings.log_format)
-    # The workers' own application: its visibility timeout holds for every process on this Redis.
-    serve_flower(create(settings, "flower"), settings)
+    serve_flower(application(settings), settings)

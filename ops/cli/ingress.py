@@ -1,5 +1,6 @@
 """`penstock ingress`."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -19,6 +20,9 @@ def ingress(
     host: Annotated[str | None, typer.Option(help="Where to listen; PENSTOCK_HOST unless given.")] = None,
     port: Annotated[int | None, typer.Option(help="Where to listen; PENSTOCK_INGRESS_PORT unless given.")] = None,
     metrics_port: Annotated[int | None, typer.Option(help="Where /metrics is; 0 serves none.")] = None,
+    heartbeat: Annotated[
+        Path | None, typer.Option(help="A file to touch every second; one that is 10 s old tells of a hung process.")
+    ] = None,
 ) -> None:
     """Receive webhooks: authenticate, keep, acknowledge."""
     settings = find(Settings.read(), redis=True)
@@ -28,4 +32,5 @@ def ingress(
         host=settings.host if host is None else host,
         port=settings.ingress_port if port is None else port,
         metrics_port=settings.metrics_port if metrics_port is None else metrics_port,
+        heartbeat=heartbeat,
     )

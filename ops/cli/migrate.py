@@ -7,7 +7,9 @@ import typer
 from ops.cli.examples import examples
 from ops.cli.store import database_url, found
 from shared.errors import PenstockError
+from shared.logs import set_up_logs
 from shared.store.migrating import current, newest, upgrade
+from workers.handler_start import prepare
 
 
 app = typer.Typer(add_completion=False)
@@ -19,15 +21,20 @@ def migrate(
         bool, typer.Option("--check", help="Change nothing; exit status 1 if a migration is missing.")
     ] = False,
 ) -> None:
-    """Bring the database to the schema that this version knows."""
-    url = database_url(found())
+    """Bring the database to the schema that this version knows, and note where in the feed new handlers begin."""
+    settings = found()
+    set_up_logs(settings.log_level, settings.log_format)
+    url = database_url(settings)
     before, wanted = current(url), newest()
     if before == wanted:
         typer.echo(f"The database is at revision {wanted}, the newest.")
+        if not check:
+            prepare(settings)
         return
     if check:
         raise PenstockError(
             f"the database is at revision {before or 'none'}, this version needs {wanted}: run `penstock migrate`"
         )
     upgrade(url)
+    prepare(settings)
     typer.echo(f"The database is at revision {wanted} now; it was at {before or 'none'}.")

@@ -3,6 +3,8 @@
 import asyncio
 import signal
 from contextlib import suppress
+from pathlib import Path
+from typing import Annotated
 
 import typer
 import uvloop
@@ -18,11 +20,15 @@ app = typer.Typer(add_completion=False)
 
 
 @app.command(epilog=examples("penstock relay"))
-def relay() -> None:
+def relay(
+    heartbeat: Annotated[
+        Path | None, typer.Option(help="A file to touch every second; one that is 20 s old tells of a hung relay.")
+    ] = None,
+) -> None:
     """Queue again whatever is due; any number of relays may run."""
     settings = find(Settings.read(), redis=True)
     set_up_logs(settings.log_level, settings.log_format)
-    uvloop.run(_until_told(Relay(settings)))
+    uvloop.run(_until_told(Relay(settings, heartbeat)))
 
 
 async def _until_told(process: Relay) -> None:

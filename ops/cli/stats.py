@@ -1,17 +1,23 @@
 """``penstock stats``: counts per provider."""
 
 import asyncio
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import typer
 
 from ops.cli import choices
 from ops.cli.examples import examples
-from ops.cli.output import Column, print_json, print_table
+from ops.cli.output import Column, note, print_json, print_table
 from ops.cli.store import found, queue_store, reading_store
+from ops.forecasts import forecasts_by_provider
+from ops.silences import sentence, silent_accounts
+from ops.spooled import Spooled, sentences, spooled
 from shared.providers.registry import PROVIDERS
+from shared.store.reading.connecting import reading
 from shared.store.reading.counting import stats as count
-from shared.store.reading.shapes import ProviderStats
+from shared.store.reading.shapes import Forecast, ProviderStats
+from shared.store.reading.silences import Silence
 from shared.store.schema import EVENT_STATES
 
 
@@ -32,17 +38,46 @@ _COLUMNS = (
 )
 
 
+_FORECASTS = (
+    Column("provider", lambda row: row[0]),
+    Column("account", lambda row: row[1].account),
+    Column("calls to make", lambda row: row[1].calls, figure=True),
+    Column("done", lambda row: row[1].done_at),
+    Column("at the present budget", lambda row: row[1].detail),
+)
+
+
 @app.command(epilog=examples("penstock stats", "penstock stats --json"))
 def stats(as_json: choices.Json = False) -> None:
-    """Count events by state, calls and queue lengths, one line a provider."""
+    """Count events by state, calls and queue lengths, one line a provider; and say when what waits will be done."""
 
-    async def run() -> list[ProviderStats]:
+    async def run() -> tuple[list[ProviderStats], Spooled | None, Mapping[str, Sequence[Forecast]], Sequence[Silence]]:
         settings = found()
         async with reading_store(settings) as engine, queue_store(settings) as redis:
-            return await count(engine, redis, list(PROVIDERS))
+            rows = await count(engine, redis, list(PROVIDERS))
+            spool = await spooled(redis)
+            async with reading(engine) as connection:
+                forecasts = await forecasts_by_provider(connection, settings)
+                return rows, spool, forecasts, await silent_accounts(connection, settings)
 
-    rows = asyncio.run(run())
+    rows, spool, forecasts, silent = asyncio.run(run())
     if as_json:
-        print_json(rows)
-    else:
-        print_table(rows, _COLUMNS)
+        print_json(
+            [
+                {
+                    **row,
+                    "spool": spool,
+                    "forecast": forecasts.get(row["provider"], ()),
+                    "silent": [each for each in silent if each.provider == row["provider"]],
+                }
+                for row in rows
+            ]
+        )
+        return
+    print_table(rows, _COLUMNS)
+    if forecasts:
+        print_table([(provider, each) for provider, some in forecasts.items() for each in some], _FORECASTS)
+    for told in sentences(spool):
+        note(told)
+    for each in silent:
+        note(f"{each.provider} {each.account} is {sentence(each)}.")

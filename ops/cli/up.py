@@ -5,40 +5,36 @@ from contextlib import asynccontextmanager
 from typing import Annotated
 
 import typer
-from redis.asyncio import Redis
 
 from ops.cli.examples import examples
 from ops.supervisor.counts import Counts, ReadCounts
 from ops.supervisor.screen import Screen
 from ops.supervisor.table import Options
 from ops.supervisor.up import up as run
+from penstock.loading import any_installed
 from shared.configuration import read_configuration
 from shared.providers.registry import PROVIDERS
+from shared.queue import HANDLERS
 from shared.settings import Settings
-from shared.store.reading.connecting import reading_engine
-from shared.store.reading.counting import stats
+from shared.store.postgres import connect_once
+from shared.store.tallying import progress
 
 
 app = typer.Typer(add_completion=False)
 
-_REDIS_SECONDS = 2.0
-
 
 @asynccontextmanager
-async def open_counts(database_url: str, redis_url: str) -> AsyncIterator[ReadCounts]:
-    """What the screen reads its counts with: ``penstock stats``, from stores that are opened once."""
-    engine = reading_engine(database_url, name="up")
-    async with Redis.from_url(
-        redis_url, socket_connect_timeout=_REDIS_SECONDS, socket_timeout=_REDIS_SECONDS
-    ) as client:
+async def open_counts(database_url: str, _redis_url: str) -> AsyncIterator[ReadCounts]:
+    """What the screen reads its counts with, on one connection: a new one every second would cost more than they do."""
+    connection = await connect_once(database_url)
 
-        async def read() -> Counts:
-            return await stats(engine, client, list(PROVIDERS))
+    async def read() -> Counts:
+        return await progress(connection, list(PROVIDERS))
 
-        try:
-            yield read
-        finally:
-            await engine.dispose()
+    try:
+        yield read
+    finally:
+        connection.terminate()
 
 
 @app.command(epilog=examples("penstock up --demo", "penstock up --ingress 4"))
@@ -48,6 +44,7 @@ def up(
 ) -> None:
     """Run everything on this machine: the stores that are not set, ingress, workers, relay, console and flower."""
     settings = Settings.read()
-    if not demo:
-        read_configuration(settings.config)  # a mistake is told before anything is started
-    run(settings, Options(providers=tuple(PROVIDERS), ingress=ingress, demo=demo), open_counts, Screen())
+    # A mistake is told before anything is started; the demo's settings are only written later.
+    handlers = () if demo else read_configuration(settings.config).handlers
+    workers = (*PROVIDERS, HANDLERS) if handlers or any_installed() else tuple(PROVIDERS)
+    run(settings, Options(providers=workers, ingress=ingress, demo=demo), open_counts, Screen())

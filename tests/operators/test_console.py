@@ -116,7 +116,7 @@ def test_an_event_shows_its_timeline_calls_and_headers_and_nothing_of_it_runs(
     [
         ("/nowhere", 404),
         ("/events/nonsense", 404),
-        (f"/events/{new_id()}", 404),
+        ("/events/01970000-0000-7000-8000-000000000000", 404),
         ("/events?before=nonsense", 400),
         ("/static/../app.py", 404),
     ],

@@ -175,7 +175,7 @@ def test_a_shown_event_has_its_calls_and_its_timeline(store: Any, penstock: Any,
     )
     result = penstock("events", "show", event_id, "--json")
     (shown,) = result.lines
-    assert [*EVENT_KEYS, "fetches", "timeline"] == list(shown)
+    assert [*EVENT_KEYS, "fetches", "timeline", "forecast"] == list(shown)
     assert [FETCH_KEYS] * 3 == [list(call) for call in shown["fetches"]]
     assert {
         "id": 2,
