@@ -26,7 +26,7 @@ run: $(STAMP) ## Start the whole pipeline, with the demo lab sending traffic
 	@exec $(BIN)/penstock up --demo
 
 test: $(STAMP) lint ## Run every check that CI runs (T=path runs one)
-	@$(BIN)/python -m pytest $(T)
+	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(T)
 
 chaos: $(STAMP) ## Play every fault scenario, three seeds, and count what is lost (A="--scenario S")
 	@exec $(BIN)/penstock chaos --seed 1 --seed 2 --seed 3 $(A)

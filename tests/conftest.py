@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import asyncpg
 import pytest
+import redis as client
 
 from ops.embedded.postgres import Postgres
 from ops.embedded.redis import Redis
@@ -29,6 +30,14 @@ def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
     """A Redis of this test process's own."""
     with Redis(tmp_path_factory.mktemp("redis")) as server:
         yield server
+
+
+@pytest.fixture
+def empty_redis(redis: Redis) -> Redis:
+    """The same Redis with nothing in it, whatever earlier tests left there."""
+    with client.Redis.from_url(redis.url) as connection:
+        connection.flushall()
+    return redis
 
 
 @pytest.fixture(scope="session")

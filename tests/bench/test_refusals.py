@@ -19,9 +19,9 @@ from shared.errors import SettingsError
 from shared.settings import Settings
 
 
-def test_a_database_with_a_row_is_refused(database_url: str, redis: Redis) -> None:
+def test_a_database_with_a_row_is_refused(database_url: str, empty_redis: Redis) -> None:
     """One row of one table is enough; a database that was only migrated holds nothing."""
-    stores = Stores(database_url, redis.url, ())
+    stores = Stores(database_url, empty_redis.url, ())
     refuse_data(stores)
     _execute(database_url, "INSERT INTO worker_processes (id, name) VALUES (gen_random_uuid(), 'worker-imin-1')")
 
@@ -29,13 +29,13 @@ def test_a_database_with_a_row_is_refused(database_url: str, redis: Redis) -> No
         refuse_data(stores)
 
 
-def test_a_redis_with_a_key_is_refused(database_url: str, redis: Redis) -> None:
+def test_a_redis_with_a_key_is_refused(database_url: str, empty_redis: Redis) -> None:
     """Even in a database of it that was not named: the bench takes several."""
-    with redis_client.Redis.from_url(redis.url.replace("/0", "/7")) as client:
+    with redis_client.Redis.from_url(empty_redis.url.replace("/0", "/7")) as client:
         client.set("something", "there")
         try:
             with pytest.raises(SettingsError, match=r"PENSTOCK_REDIS_URL.*db7"):
-                refuse_data(Stores(database_url, redis.url, ()))
+                refuse_data(Stores(database_url, empty_redis.url, ()))
         finally:
             client.flushdb()
 
@@ -60,9 +60,9 @@ def test_it_does_not_run_beside_an_installation(tmp_path: Path) -> None:
         refuse_running(Settings(data_dir=tmp_path))
 
 
-def test_two_do_not_run_in_one_data_directory(tmp_path: Path, postgres: Postgres, redis: Redis) -> None:
+def test_two_do_not_run_in_one_data_directory(tmp_path: Path, postgres: Postgres, empty_redis: Redis) -> None:
     """The second would throw away the servers of the first."""
-    settings = Settings(data_dir=tmp_path, database_url=SecretStr(postgres.url), redis_url=SecretStr(redis.url))
+    settings = Settings(data_dir=tmp_path, database_url=SecretStr(postgres.url), redis_url=SecretStr(empty_redis.url))
 
     with (
         bench_stores(settings),
@@ -72,9 +72,9 @@ def test_two_do_not_run_in_one_data_directory(tmp_path: Path, postgres: Postgres
         pass
 
 
-def test_databases_are_fresh_and_gone_afterwards(tmp_path: Path, postgres: Postgres, redis: Redis) -> None:
+def test_databases_are_fresh_and_gone_afterwards(tmp_path: Path, postgres: Postgres, empty_redis: Redis) -> None:
     """On a server that is set, nothing of the bench stays behind, nor in the data directory."""
-    settings = Settings(data_dir=tmp_path, database_url=SecretStr(postgres.url), redis_url=SecretStr(redis.url))
+    settings = Settings(data_dir=tmp_path, database_url=SecretStr(postgres.url), redis_url=SecretStr(empty_redis.url))
     before = _databases(postgres.url)
 
     with bench_stores(settings) as (stores, folder):

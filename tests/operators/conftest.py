@@ -72,11 +72,11 @@ def store(database_url: str) -> Store:
 
 
 @pytest.fixture
-def penstock(store: Store, redis: Redis, tmp_path: Path) -> Penstock:
+def penstock(store: Store, empty_redis: Redis, tmp_path: Path) -> Penstock:
     """Runs ``penstock`` with this test's stores and an empty folder; keyword arguments are environment variables."""
     environment = {
         "PENSTOCK_DATABASE_URL": store.url,
-        "PENSTOCK_REDIS_URL": redis.url,
+        "PENSTOCK_REDIS_URL": empty_redis.url,
         "PENSTOCK_DATA_DIR": str(tmp_path / "data"),
         "PENSTOCK_CONFIG": str(tmp_path / "penstock.toml"),
         "PENSTOCK_ENCRYPTION_KEYS": generate_key(),
