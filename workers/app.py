@@ -13,7 +13,7 @@ from shared.publishing import celery_settings
 from shared.queue import fetch_task, plan_task, queue_of
 from shared.settings import Settings
 from shared.watching import ConfigurationWatch
-from workers.following_up import follow_up
+from workers.follow_up.flow import follow_up
 from workers.process import WorkerProcess
 from workers.reconnecting import QuickAmqp, quieten
 

@@ -32,8 +32,8 @@ from shared.store.planning import ClaimedEvent
 from shared.store.postgres import AWAY, Connection, Pool, connect_once, open_pool
 from shared.watching import ConfigurationWatch
 from workers.calling import Caller
-from workers.probing import Probing
-from workers.sessions import Sessions
+from workers.follow_up.probing import Probing
+from workers.follow_up.sessions import Sessions
 from workers.transactions import again_on_conflict
 
 

@@ -9,9 +9,9 @@ from ops.cli import choices
 from ops.cli.examples import examples
 from ops.cli.output import Column, note, print_json, print_table
 from ops.cli.store import found, reading_store, writing_store
-from shared.store.numbering import number_changes
 from shared.store.reading.changes import changes_after, newest_changes
 from shared.store.reading.connecting import reading
+from shared.store.records.numbering import number_changes
 
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)

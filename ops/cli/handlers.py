@@ -12,7 +12,7 @@ from ops.cli.output import Column, note, print_json, print_table, write
 from ops.cli.store import found, reading_store, writing_store
 from penstock.records import KINDS, schema
 from shared.errors import PenstockError
-from shared.store import handlers as stored
+from shared.store.handovers import handlers as stored
 from shared.store.reading.connecting import reading
 from shared.store.reading.handlers import handler_standings
 

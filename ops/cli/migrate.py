@@ -9,7 +9,7 @@ from ops.cli.store import database_url, found
 from shared.errors import PenstockError
 from shared.logs import set_up_logs
 from shared.store.migrating import current, newest, upgrade
-from workers.handler_start import prepare
+from workers.hand_over.preparing import prepare
 
 
 app = typer.Typer(add_completion=False)

@@ -26,7 +26,7 @@ from shared.providers.paybook.api import (
 )
 from shared.providers.paybook.settings import PaybookAccount
 from shared.settings import Settings
-from workers.registering import Looked, look
+from workers.relay.registering import Looked, look
 
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)

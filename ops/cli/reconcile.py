@@ -20,9 +20,9 @@ from shared.errors import PenstockError, SettingsError
 from shared.providers.account import AccountSettings
 from shared.sealing import Keys
 from shared.settings import Settings
-from shared.store.walks import Tally
-from workers.reconciling import Reconciliation, Report
-from workers.surveying import surveyor
+from shared.store.gaps.walks import Tally
+from workers.reconcile.reconciling import Reconciliation, Report
+from workers.reconcile.surveying import surveyor
 
 
 app = typer.Typer(add_completion=False)

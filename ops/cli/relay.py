@@ -13,7 +13,7 @@ from ops.cli.examples import examples
 from ops.installation import find
 from shared.logs import set_up_logs
 from shared.settings import Settings
-from workers.relay import Relay
+from workers.relay.relay import Relay
 
 
 app = typer.Typer(add_completion=False)

@@ -14,7 +14,7 @@ from shared.providers.registry import PROVIDERS
 from shared.queue import HANDLERS, queue_of
 from shared.settings import Settings
 from workers.app import More, create
-from workers.watchdog import watch
+from workers.health.watchdog import watch
 
 
 app = typer.Typer(add_completion=False)
@@ -60,8 +60,8 @@ def worker(
 
 def _handing_over(settings: Settings) -> More:
     """What a worker for handlers has more than others: imported here alone, with the applications' own code."""
-    from workers.handing_over_task import register  # noqa: PLC0415 - no other worker needs the libraries behind it
-    from workers.handler_start import prepare  # noqa: PLC0415 - the same
+    from workers.hand_over.preparing import prepare  # noqa: PLC0415 - the same
+    from workers.hand_over.task import register  # noqa: PLC0415 - no other worker needs the libraries behind it
 
     set_up_logs(settings.log_level, settings.log_format)
     prepare(settings)

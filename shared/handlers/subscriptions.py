@@ -2,7 +2,7 @@
 
 from penstock.handlers import Handler as PythonHandler
 from shared.handlers.settings import Handler
-from shared.store.handing_over import Subscription
+from shared.store.handovers.handing_over import Subscription
 
 
 def of_settings(handler: Handler) -> Subscription:

@@ -10,10 +10,11 @@ from uuid import UUID
 import msgspec
 
 from shared.providers.interface import Call, Outcome
-from shared.store import finishing, opening, recording
+from shared.store import finishing, opening
 from shared.store.fairness import Room, in_turn, take_in_turn
 from shared.store.postgres import Connection
-from shared.store.sighting import Sighting
+from shared.store.records import recording
+from shared.store.records.sighting import Sighting
 
 
 class ClaimedFetch(NamedTuple):

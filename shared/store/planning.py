@@ -7,11 +7,12 @@ from uuid import UUID
 
 from shared.errors import Reason
 from shared.providers.interface import Call, Record
-from shared.store import opening, recording, timeline
+from shared.store import opening, timeline
 from shared.store.fairness import Room, in_turn, take_in_turn
 from shared.store.fetching import ClaimedFetch
 from shared.store.postgres import Connection
-from shared.store.sighting import Sighting
+from shared.store.records import recording
+from shared.store.records.sighting import Sighting
 
 
 class ClaimedEvent(NamedTuple):

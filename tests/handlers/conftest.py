@@ -12,9 +12,9 @@ from ops.embedded.redis import Redis
 from penstock import handlers as python_handlers
 from shared.sealing import generate_key
 from shared.settings import Settings
-from shared.store.numbering import number_changes
+from shared.store.records.numbering import number_changes
 from shared.watching import ConfigurationWatch
-from workers.handing_over import HandingOver
+from workers.hand_over.delivering import HandingOver
 from workers.process import WorkerProcess
 
 

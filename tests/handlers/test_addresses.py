@@ -10,10 +10,10 @@ from pydantic import ValidationError
 from handlers.conftest import SECRET, Store, handler
 from handlers.receiving import receiving
 from shared.handlers.settings import Handler
-from workers.addresses import ForbiddenAddress, socket_factory
 from workers.calling import NoAnswer
-from workers.handing_over import HandingOver
-from workers.posting import Poster
+from workers.hand_over.addresses import ForbiddenAddress, socket_factory
+from workers.hand_over.delivering import HandingOver
+from workers.hand_over.posting import Poster
 
 
 Handing = Callable[[str], HandingOver]

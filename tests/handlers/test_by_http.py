@@ -12,7 +12,7 @@ from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from handlers.conftest import OLDER, PATIENT, SECRET, Store, handler
 from handlers.receiving import Message, Reply, receiving
-from workers.handing_over import HandingOver
+from workers.hand_over.delivering import HandingOver
 
 
 Handing = Callable[[str], HandingOver]

@@ -18,10 +18,10 @@ from handlers.conftest import SECRET, Store, handler
 from handlers.receiving import Reply, receiving
 from installation import until
 from shared.providers.interface import Record
-from shared.store.numbering import number_changes
-from shared.store.recording import apply
-from shared.store.sighting import Sighting
-from workers.handing_over import HandingOver
+from shared.store.records.numbering import number_changes
+from shared.store.records.recording import apply
+from shared.store.records.sighting import Sighting
+from workers.hand_over.delivering import HandingOver
 
 
 Handing = Callable[[str], HandingOver]

@@ -11,7 +11,7 @@ import pytest
 from handlers.conftest import PATIENT, Store
 from penstock import Change, on
 from penstock.records import MagiclineCustomer
-from workers.handing_over import HandingOver
+from workers.hand_over.delivering import HandingOver
 
 
 Handing = Callable[[str], HandingOver]

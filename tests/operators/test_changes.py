@@ -14,7 +14,7 @@ import msgspec
 
 from operators.conftest import clean_environment
 from operators.rows import change, new_id
-from shared.store.numbering import number_changes
+from shared.store.records.numbering import number_changes
 
 
 KEYS = ["seq", "op", "provider", "account", "kind", "external_id", "changed", "event_id", "at"]

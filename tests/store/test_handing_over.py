@@ -8,10 +8,11 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 
-from shared.store import handed_over, handing_over, handlers, leases
-from shared.store.handing_over import ClaimedHandover, Delivered, Subscription
-from shared.store.handlers import NewHandler
-from shared.store.numbering import number_changes
+from shared.store import leases
+from shared.store.handovers import handed_over, handing_over, handlers
+from shared.store.handovers.handing_over import ClaimedHandover, Delivered, Subscription
+from shared.store.handovers.handlers import NewHandler
+from shared.store.records.numbering import number_changes
 
 
 pytestmark = pytest.mark.anyio

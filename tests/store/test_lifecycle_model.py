@@ -21,11 +21,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
 from shared.providers.interface import Call, Outcome, Record
-from shared.store import fetching, leases, numbering, opening, planning, queueing, releasing, replaying, returning
+from shared.store import fetching, leases, opening, planning, queueing, releasing, replaying, returning
 from shared.store.fairness import Room
 from shared.store.fetching import ClaimedFetch, Result
 from shared.store.lifecycle import EVENT_STATES
 from shared.store.planning import ClaimedEvent, Planned
+from shared.store.records import numbering
 from steps import keep
 
 

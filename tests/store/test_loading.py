@@ -8,8 +8,8 @@ import pytest
 from asyncpg import Connection
 
 from shared.providers.interface import Record
-from shared.store import loading, recording
-from shared.store.sighting import Sighting, newest
+from shared.store.records import loading, recording
+from shared.store.records.sighting import Sighting, newest
 
 
 pytestmark = pytest.mark.anyio

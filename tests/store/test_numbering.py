@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 
 from ops.embedded.postgres import programs
-from shared.store.numbering import number_backlog, number_changes
+from shared.store.records.numbering import number_backlog, number_changes
 
 
 pytestmark = pytest.mark.anyio

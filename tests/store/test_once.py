@@ -6,9 +6,9 @@ import asyncpg
 import pytest
 
 from shared.providers.interface import Record
-from shared.store import once
-from shared.store.recording import apply
-from shared.store.sighting import Sighting
+from shared.store.records import once
+from shared.store.records.recording import apply
+from shared.store.records.sighting import Sighting
 
 
 pytestmark = pytest.mark.anyio

@@ -22,18 +22,7 @@ from ops.embedded.postgres import Postgres
 from plans import Found, explaining, problems
 from shared.providers.imin.settings import IminAccount
 from shared.providers.interface import Call, Outcome, Record
-from shared.store import (
-    fetching,
-    finishing,
-    holding,
-    leases,
-    numbering,
-    planning,
-    queueing,
-    releasing,
-    returning,
-    tallying,
-)
+from shared.store import fetching, finishing, holding, leases, planning, queueing, releasing, returning, tallying
 from shared.store.fairness import Room
 from shared.store.fetching import Result
 from shared.store.opening import Start
@@ -45,6 +34,7 @@ from shared.store.reading.connecting import reading, reading_engine
 from shared.store.reading.counting import stats
 from shared.store.reading.events import Filters, body_of, head_of, list_events, show_event
 from shared.store.reading.records import list_records
+from shared.store.records import numbering
 from steps import claim_events, claim_fetches, keep, plan, worker
 
 

@@ -7,8 +7,8 @@ import pytest
 from asyncpg import Connection
 
 from shared.providers.interface import Record
-from shared.store import recording
-from shared.store.sighting import Sighting
+from shared.store.records import recording
+from shared.store.records.sighting import Sighting
 
 
 pytestmark = pytest.mark.anyio

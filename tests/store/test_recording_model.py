@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.providers.interface import Record
-from shared.store import loading, recording
-from shared.store.sighting import Sighting
+from shared.store.records import loading, recording
+from shared.store.records.sighting import Sighting
 
 
 KEYS = ("a", "b", "c")

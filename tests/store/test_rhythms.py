@@ -3,7 +3,7 @@
 import asyncpg
 import pytest
 
-from shared.store import rhythms
+from shared.store.gaps import rhythms
 from steps import Receive
 
 

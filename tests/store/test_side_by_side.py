@@ -16,10 +16,11 @@ import pytest
 from asyncpg import Connection
 
 from shared.providers.interface import Call, Outcome, Record
-from shared.store import fetching, leases, numbering, planning, queueing, replaying, returning
+from shared.store import fetching, leases, planning, queueing, replaying, returning
 from shared.store.fairness import Room
 from shared.store.fetching import ClaimedFetch, Result
 from shared.store.planning import Planned
+from shared.store.records import numbering
 from shared.store.replaying import Selection
 from steps import LEASE_SECONDS, keep
 from workers.transactions import again_on_conflict

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 import pytest
 
-from shared.store import walks
+from shared.store.gaps import walks
 
 
 pytestmark = pytest.mark.anyio

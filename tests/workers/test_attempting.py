@@ -22,7 +22,7 @@ from shared.sealing import generate_key
 from shared.settings import Settings
 from shared.store.inbox import NewEvent, insert
 from shared.watching import ConfigurationWatch
-from workers.following_up import follow_up
+from workers.follow_up.flow import follow_up
 from workers.process import WorkerProcess
 
 

@@ -18,7 +18,7 @@ from shared.errors import StoreAway
 from shared.providers.registry import PROVIDERS
 from shared.spool import ASIDE, BYTES, SPOOL, Spool, pack, unpack
 from shared.store.inbox import NewEvent, insert
-from workers.draining import Draining
+from workers.relay.draining import Draining
 
 
 pytestmark = pytest.mark.anyio

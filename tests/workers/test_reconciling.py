@@ -20,12 +20,13 @@ from shared.configuration import read_configuration
 from shared.providers.interface import Record
 from shared.sealing import Keys, generate_key
 from shared.settings import Settings
-from shared.store import reconciling, recording, walks
+from shared.store.gaps import reconciling, walks
+from shared.store.gaps.walks import Tally
 from shared.store.locking import alone
 from shared.store.opening import resource_key
-from shared.store.walks import Tally
-from workers.reconciling import Reconciliation, Report
-from workers.surveying import Surveyor, surveyor
+from shared.store.records import recording
+from workers.reconcile.reconciling import Reconciliation, Report
+from workers.reconcile.surveying import Surveyor, surveyor
 
 
 pytestmark = pytest.mark.anyio

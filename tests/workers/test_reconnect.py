@@ -17,7 +17,7 @@ from ops.embedded.postgres import Postgres
 from redis_faults.api import CALLS, running_api
 from redis_faults.bench import Bench, running_bench, until
 from redis_faults.databases import copies
-from workers.watchdog import PATIENCE_SECONDS
+from workers.health.watchdog import PATIENCE_SECONDS
 
 
 pytestmark = pytest.mark.xdist_group("reconnect")

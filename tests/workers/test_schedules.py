@@ -15,9 +15,9 @@ from ops.lab.process import Lab, running_lab
 from shared.providers.interface import Record
 from shared.sealing import generate_key
 from shared.settings import Settings
-from shared.store import recording
+from shared.store.records import recording
 from shared.watching import ConfigurationWatch
-from workers.schedules import keep_schedules
+from workers.relay.schedules import keep_schedules
 
 
 pytestmark = pytest.mark.anyio

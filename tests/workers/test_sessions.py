@@ -14,7 +14,7 @@ from shared.providers.interface import Call
 from shared.providers.paybook import PROVIDER
 from shared.providers.paybook.settings import PaybookAccount
 from workers.calling import Caller
-from workers.sessions import Sessions
+from workers.follow_up.sessions import Sessions
 
 
 pytestmark = pytest.mark.anyio

@@ -4,7 +4,7 @@ import pytest
 
 from shared.configuration import Retry
 from shared.providers.interface import Call
-from workers.verdicts import ACCOUNT_WAIT_SECONDS, Verdict, judge
+from workers.follow_up.verdicts import ACCOUNT_WAIT_SECONDS, Verdict, judge
 
 
 POLICY = Retry(base_seconds=1, max_seconds=60, max_attempts=3)

@@ -17,7 +17,7 @@ from redis_faults.bench import Bench, running_bench, until
 from shared.configuration import Timing
 from shared.providers.registry import PROVIDERS
 from shared.publishing import celery_settings
-from workers.watchdog import GRACE_SECONDS, PATIENCE_SECONDS, Occupied, Verdict
+from workers.health.watchdog import GRACE_SECONDS, PATIENCE_SECONDS, Occupied, Verdict
 
 
 def _replaced(child: Child, bench: Bench, within: float) -> list[str]:

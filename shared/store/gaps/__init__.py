@@ -1,0 +1,1 @@
+"""What was missed: accounts' rhythms, walks over their lists, watched registrations."""

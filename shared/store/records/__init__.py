@@ -1,0 +1,1 @@
+"""Records and the change feed: upserts, what really changed, and its numbers."""

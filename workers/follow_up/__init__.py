@@ -1,0 +1,1 @@
+"""From a claimed event to what its calls brought: planned, called for, stored."""

@@ -1,0 +1,224 @@
+"""One attempt at one fetch: within the account's budget, the call itself, and what its answer means."""
+
+import asyncio
+import random
+import time
+from typing import Any
+
+import structlog
+
+from shared.budgets import Wait, in_force
+from shared.circuits import Trouble
+from shared.configuration import Configuration
+from shared.errors import BrokenAnswer, RefusedAnswer, StoreAway
+from shared.providers.account import AccountSettings
+from shared.providers.interface import Answer, FollowUp, Limit, Outcome
+from shared.providers.registry import PROVIDERS
+from shared.store import fetching
+from shared.store.fetching import ClaimedFetch, Result
+from workers.backoff import retry_after
+from workers.calling import NoAnswer
+from workers.follow_up.verdicts import SERVER_ERRORS, Verdict, again, judge
+from workers.process import WorkerProcess
+
+
+log = structlog.get_logger("penstock.fetch")
+
+WAIT_HERE_SECONDS = 2.0
+"""A shorter wait for the budget is spent holding the fetch; a longer one is written down and left to the relay."""
+
+HELD_SECONDS = 300.0
+BUDGET_AWAY_SECONDS = 2.0
+SUCCESS = range(200, 300)
+INSTEAD = frozenset({403, 404})
+NO_SIGN_OF_HEALTH = frozenset({401, 402, 403, 429})
+SAID_CHARACTERS = 200
+
+
+async def attempt(process: WorkerProcess, fetch: ClaimedFetch) -> Result | None:
+    """One attempt at one fetch, up to what is to be stored of it; None when its claim was lost on the way."""
+    configuration = process.watch.current
+    account = configuration.account(fetch.provider, fetch.account)
+    if account is None or fetch.provider not in PROVIDERS:
+        detail = f"the account {fetch.account} is not configured any more"
+        return Result(fetch, "failed", reason="account-removed", detail=detail, counted=False, called=False)
+    if fetch.call.page > configuration.following_up.max_pages:
+        detail = f"the chain went past {configuration.following_up.max_pages} pages; what it brought is kept"
+        return Result(fetch, "failed", reason="endless-pages", detail=detail, called=False)
+    follow_up: FollowUp[Any, Any] = PROVIDERS[fetch.provider].follow_up
+    limit = follow_up.limit(fetch.call, account)
+    begun = await _within_budget(process, fetch, account, limit)
+    if not isinstance(begun, ClaimedFetch):
+        return begun
+    return await _call(process, begun, account, follow_up, limit, configuration)
+
+
+async def _within_budget(
+    process: WorkerProcess, fetch: ClaimedFetch, account: AccountSettings, limit: Limit | None
+) -> ClaimedFetch | Result | None:
+    """The fetch, free to begin; or the wait to write down; or None when its claim was lost."""
+    waited = 0.0
+    while True:
+        try:
+            wait = await process.budgets.take(
+                fetch.provider,
+                account,
+                limit,
+                f"GET {fetch.call.purpose}",
+                resource=fetch.call.resource,
+                background=fetch.background,
+                shares=process.watch.current.following_up.shares,
+            )
+        except StoreAway as error:
+            wait = Wait(BUDGET_AWAY_SECONDS, f"the budget cannot be asked: {error}")
+            waited = WAIT_HERE_SECONDS
+        if wait is None:
+            break
+        if wait.circuit:
+            return _held(fetch, wait.why)
+        if waited + wait.seconds > WAIT_HERE_SECONDS:
+            return Result(
+                fetch,
+                "waiting",
+                reason="budget",
+                detail=wait.why,
+                wait_seconds=wait.seconds,
+                counted=False,
+                called=False,
+            )
+        await asyncio.sleep(wait.seconds)
+        waited += wait.seconds
+    if not waited:
+        return fetch
+    # It begins later than it was claimed: its number must not make its answer look older than it is.
+    async with process.pool.acquire() as connection:
+        return await fetching.begin_anew(connection, fetch)
+
+
+def _held(fetch: ClaimedFetch, why: str, status: int | None = None) -> Result:
+    """Put a fetch off until its account's circuit closes, which makes it due (``workers/follow_up/probing.py``).
+
+    The time is only for the case that nobody ever closes it: spread, so that not all of them come at once.
+    """
+    seconds = HELD_SECONDS * random.uniform(1, 2)  # noqa: S311 - spreads load, guards nothing
+    return Result(
+        fetch,
+        "waiting",
+        status=status,
+        reason=fetching.HELD,
+        detail=why,
+        wait_seconds=seconds,
+        counted=False,
+        called=status is not None,
+    )
+
+
+async def _call(
+    process: WorkerProcess,
+    fetch: ClaimedFetch,
+    account: AccountSettings,
+    follow_up: FollowUp[Any, Any],
+    limit: Limit | None,
+    configuration: Configuration,
+) -> Result:
+    policy = configuration.retry[fetch.provider]
+    began = time.monotonic()
+    status: int | None = None
+    asked: float | None = None
+    try:
+        answer = await process.sessions.get(fetch.provider, account, fetch.call, follow_up, configuration)
+        status, asked = answer.status, retry_after(answer.headers.get("retry-after"))
+        if status in SUCCESS:
+            outcome = follow_up.interpret(fetch.call, answer, account)
+            await _tell_of_answer(process, fetch, account, status)
+            took = f"{status} in {1000 * (time.monotonic() - began):.0f} ms"
+            return Result(fetch, "done", outcome, status, detail=took)
+        said = _said(answer)
+    except RefusedAnswer as error:
+        status, said = error.status, str(error)
+    except NoAnswer as error:
+        verdict = again("no-answer", str(error), fetch.attempts, policy, trouble="down")
+        return await _follow(process, fetch, account, limit, verdict, status)
+    except BrokenAnswer as error:
+        verdict = again("broken-answer", str(error), fetch.attempts, policy)
+        return await _follow(process, fetch, account, limit, verdict, status)
+    except Exception as error:
+        # A fault of ours in reading the answer: the others of the batch go on, this one is tried again.
+        log.exception("an answer could not be interpreted", fetch_id=fetch.id, account=fetch.account)
+        verdict = again("broken-answer", f"interpreting failed: {type(error).__name__}", fetch.attempts, policy)
+        return await _follow(process, fetch, account, limit, verdict, status)
+    await _tell_of_answer(process, fetch, account, status)
+    if status in INSTEAD and (others := follow_up.instead(fetch.call, status)):
+        return Result(fetch, "done", Outcome(next=others), status, detail=f"{status}, asking elsewhere")
+    verdict = judge(
+        status=status,
+        said=said,
+        call=fetch.call,
+        account=account.name,
+        attempts=fetch.attempts,
+        policy=policy,
+        asked=asked,
+        longest=configuration.following_up.longest_retry_after_seconds,
+        penalty=in_force(account, limit).penalty_seconds,
+    )
+    return await _follow(process, fetch, account, limit, verdict, status)
+
+
+async def _follow(
+    process: WorkerProcess,
+    fetch: ClaimedFetch,
+    account: AccountSettings,
+    limit: Limit | None,
+    verdict: Verdict,
+    status: int | None,
+) -> Result:
+    """Turn a verdict into the result to store, and tell the account's budget and circuit what it means for others."""
+    if verdict.empty_seconds:
+        try:
+            await process.budgets.pause(fetch.provider, account, limit, verdict.empty_seconds)
+        except StoreAway as error:
+            log.warning("the budget could not be told", reason=str(error))
+    if verdict.trouble and await _opens_circuit(process, fetch, account, verdict, verdict.trouble):
+        return _held(fetch, verdict.detail, status or 0)
+    if verdict.kind == "gone":
+        outcome = Outcome(records=PROVIDERS[fetch.provider].follow_up.tombstones(fetch.call))
+        return Result(fetch, "done", outcome, status, detail=f"{status}, gone as announced")
+    return Result(
+        fetch,
+        "waiting" if verdict.kind == "again" else "failed",
+        status=status,
+        reason=verdict.reason,
+        detail=verdict.detail,
+        wait_seconds=verdict.wait_seconds,
+        counted=verdict.counted,
+    )
+
+
+async def _opens_circuit(
+    process: WorkerProcess, fetch: ClaimedFetch, account: AccountSettings, verdict: Verdict, trouble: Trouble
+) -> bool:
+    """Tell the circuit of a failure; whether it is open now."""
+    circuits, seconds = process.budgets.circuits, process.watch.current.following_up.probe_seconds
+    tell = circuits.open if verdict.for_certain else circuits.failed
+    try:
+        opened = await tell(fetch.provider, account, trouble, verdict.detail, seconds)
+    except StoreAway as error:
+        log.warning("the circuit could not be told", reason=str(error))
+        return verdict.for_certain
+    return opened or verdict.for_certain
+
+
+async def _tell_of_answer(process: WorkerProcess, fetch: ClaimedFetch, account: AccountSettings, status: int) -> None:
+    """An answer that is no trouble ends a row of failures; ``status`` is what it says once it is read."""
+    if status >= SERVER_ERRORS or status in NO_SIGN_OF_HEALTH:
+        return
+    try:
+        await process.budgets.circuits.succeeded(fetch.provider, account)
+    except StoreAway as error:
+        log.warning("the circuit could not be told", reason=str(error))
+
+
+def _said(answer: Answer) -> str:
+    """The beginning of an error's body, fit for one line."""
+    text = answer.body[: 4 * SAID_CHARACTERS].decode(errors="replace")
+    return " ".join(text.split())[:SAID_CHARACTERS]

@@ -1,0 +1,1 @@
+"""Giving changes to the application: functions in Python, signed messages by HTTP."""

@@ -1,0 +1,1 @@
+"""Whether a worker process works, for its supervisor and for Prometheus."""
