@@ -2,6 +2,7 @@
 
 import base64
 import contextlib
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +19,7 @@ from ops.lab.faults import Fault
 from ops.lab.happening import LabError
 from ops.lab.limits import Limit
 from ops.lab.server import LabOptions
+from ops.supervisor.process import launched
 
 
 _ROOT = Path(__file__).parents[2]
@@ -148,13 +150,20 @@ def running_lab(
     rate: float = 0.0,
     ingress: str = "http://127.0.0.1:9",
     clock_speed: float = 1.0,
+    niceness: int = 0,
 ) -> Iterator[Lab]:
-    """A lab on free ports; it ends with the block, or with this process. Nothing listens at the default ingress."""
+    """A lab on free ports; it ends with the block, or with this process. Nothing listens at the default ingress.
+
+    ``niceness``: how far it stands back from the processor, which a provider's own API does not use.
+    """
     options = LabOptions(
         seed=seed, latency=latency, rate=rate, ingress=ingress, clock_speed=clock_speed, with_parent=True
     )
     command = [sys.executable, "-m", "ops.lab.server", msgspec.json.encode(options).decode()]
-    with subprocess.Popen(command, cwd=_ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:  # noqa: S603 - our own program
+    launch = launched(command, signal.SIGTERM, None, niceness)
+    with subprocess.Popen(  # noqa: S603 - our own program
+        launch, cwd=_ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+    ) as process:
         try:
             line = process.stdout.readline() if process.stdout else b""
             if not line:
