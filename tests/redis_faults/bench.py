@@ -195,7 +195,7 @@ def running_bench(folder: Path, database_url: str, api: str, *arguments: str) ->
         )
         bench = Bench(folder, api, database_url, server, proxy, Process(program), publisher)
         try:
-            bench.seconds_until_worked(30)
+            bench.seconds_until_worked(90)
             yield bench
         finally:
             bench.worker.kill()

@@ -24,8 +24,8 @@ pytestmark = pytest.mark.xdist_group("reconnect")
 
 WORKED_WITHIN = 10.0
 CUT_WORKED_WITHIN = 25.0
-RUNNING_SECONDS = 12.0
-BESIDE_THE_RUNNING_TASK = 6.0
+RUNNING_SECONDS = 20.0
+BESIDE_THE_RUNNING_TASK = 14.0
 
 
 def restart(bench: Bench) -> None:
