@@ -180,11 +180,11 @@ def test_stores_that_are_set_are_used_and_never_started(folder: Path, tmp_path: 
         with started(folder, **settings) as up:
             assert up.ended() == 1
             assert "PENSTOCK_ENCRYPTION_KEYS is not set" in up.output
-        with started(folder, PENSTOCK_ENCRYPTION_KEYS="k1,k2", **settings) as up:
+        with started(folder, PENSTOCK_ENCRYPTION_KEYS="key-one,key-two", **settings) as up:
             found = up.ready()
             assert {"postgres", "redis"}.isdisjoint(each.name for each in found.processes)
             assert found.encryption_keys_file is None
-            assert "k1" not in (up.data / "run" / "installation.json").read_text(encoding="utf-8")
+            assert "key-one" not in (up.data / "run" / "installation.json").read_text(encoding="utf-8")
 
 
 def test_a_redis_that_may_drop_keys_is_refused(folder: Path, tmp_path: Path) -> None:
