@@ -21,41 +21,70 @@ class Settings(BaseModel):
 
     # ── files ────────────────────────────────────────────────────────────────
     config: Path = Path("penstock.toml")
+    """The file with the accounts and everything else below."""
     data_dir: Path = Path(".penstock")
+    """Where the embedded servers keep their data; also blobs, logs and passwords that were made."""
 
     # ── stores: unset means the embedded default of `penstock up` ─────────────
     database_url: SecretStr | None = None
+    """Postgres, as ``postgresql://user:password@host/database``. Unset: `penstock up` starts one of its own."""
     redis_url: SecretStr | None = None
+    """Redis 6.2 or later, ``maxmemory-policy noeviction``, not in cluster mode, as
+    ``redis://:password@host:6379/0``. Unset: `penstock up` starts one of its own.
+    """
     blob_url: str | None = None
+    """Large bodies and images: ``file:///absolute/path``, or ``s3://bucket/prefix`` with the ``AWS_...`` variables.
+
+    Unset: the folder ``blobs`` in the data directory.
+    """
 
     # ── secrets ──────────────────────────────────────────────────────────────
     encryption_keys: tuple[SecretStr, ...] = ()
+    """The newest first; `penstock keys generate` prints one. Required with a database of your own.
+
+    Unset: one is made and kept in the data directory, with a warning.
+    """
 
     # ── network ──────────────────────────────────────────────────────────────
     host: str = "127.0.0.1"
+    """The address that ingress, console, flower and metrics listen on."""
     ingress_port: Port = 8000
+    """Where providers deliver."""
     metrics_port: Port = 9100
+    """``/metrics`` for Prometheus; keep it from the outside."""
     console_port: Port = 8080
+    """The console."""
     flower_port: Port = 5555
+    """Flower."""
     flower_password: SecretStr | None = None
+    """Flower's password; the user is ``penstock``. Unset: one is made and kept in the data directory."""
     console_password: SecretStr | None = None
+    """The console's password for the user ``penstock``, who is an operator.
+
+    Unset, and without ``[[console.users]]``: the console serves this machine alone.
+    """
     trusted_proxies: tuple[str, ...] = ()
+    """Addresses or networks of proxies whose ``X-Forwarded-For``, and ``[console] proxy_user_header``, are believed."""
 
     # ── logs ─────────────────────────────────────────────────────────────────
     log_level: str = "INFO"
+    """``DEBUG``, ``INFO``, ``WARNING`` or ``ERROR``."""
     log_format: str = "auto"
     """``json``, ``console``, or ``auto``: console on a terminal, JSON elsewhere."""
 
     @classmethod
     def read(cls, environment: Mapping[str, str] | None = None) -> "Settings":
-        """The settings of this process. Raises SettingsError with a sentence that names the variable."""
+        """The settings of this process. Raises SettingsError with a sentence that names the variable.
+
+        ``PENSTOCK_X_FILE`` names a file that holds the value of ``PENSTOCK_X``, as containers are handed their secrets.
+        """
         env = os.environ if environment is None else environment
         values: dict[str, object] = {
-            name: env[key] for name in cls.model_fields if (key := f"PENSTOCK_{name.upper()}") in env and env[key]
+            name: text for name in cls.model_fields if (text := _value(env, f"PENSTOCK_{name.upper()}"))
         }
         for several in ("encryption_keys", "trusted_proxies"):
-            if isinstance(text := values.get(several), str):
-                values[several] = tuple(part.strip() for part in text.split(",") if part.strip())
+            if isinstance(listed := values.get(several), str):
+                values[several] = tuple(part.strip() for part in listed.split(",") if part.strip())
         try:
             return cls.model_validate(values)
         except ValidationError as error:
@@ -72,6 +101,18 @@ class Settings(BaseModel):
     def blobs(self) -> str:
         """The blob store's URL: a folder in the data directory unless one is set."""
         return self.blob_url or (self.data / "blobs").as_uri()
+
+
+def _value(env: Mapping[str, str], variable: str) -> str:
+    """What the variable says, else the file that its ``_FILE`` names. Raises SettingsError."""
+    if text := env.get(variable):
+        return text
+    if not (path := env.get(f"{variable}_FILE")):
+        return ""
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{variable}_FILE: {path} cannot be read: {error}") from None
 
 
 def without_password(url: str) -> str:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Final
+from typing import Annotated, Final
 
 import typer
 from rich.text import Text
@@ -11,6 +11,8 @@ from rich.text import Text
 from ops.checks.accounts import check_accounts
 from ops.checks.finding import Finding, fix
 from ops.checks.handlers import check_handlers
+from ops.checks.keys import check_keys
+from ops.checks.production import check_production
 from ops.checks.settings import check_settings
 from ops.checks.silence import check_silence
 from ops.checks.stores import check_blobs, check_postgres, check_redis
@@ -27,13 +29,18 @@ app = typer.Typer(add_completion=False)
 _STYLES: Final = {"ok": "green", "advice": "yellow", "fix": "bold red"}
 
 
-@app.command(epilog=examples("penstock check", "penstock check --json"))
-def check(as_json: choices.Json = False) -> None:
+@app.command(epilog=examples("penstock check", "penstock check --production", "penstock check --json"))
+def check(
+    production: Annotated[
+        bool, typer.Option("--production", help="Also refuse what could lose data or stands open in production.")
+    ] = False,
+    as_json: choices.Json = False,
+) -> None:
     """Test every setting, store and provider credential: a line each, ok or what to do.
 
     Exit status 1 when something needs fixing; advice alone is 0.
     """
-    findings = asyncio.run(_check())
+    findings = asyncio.run(_check(production=production))
     if as_json:
         print_json([finding._asdict() for finding in findings])
     else:
@@ -42,21 +49,24 @@ def check(as_json: choices.Json = False) -> None:
         raise typer.Exit(1)
 
 
-async def _check() -> Sequence[Finding]:
+async def _check(*, production: bool) -> Sequence[Finding]:
     try:
-        settings = Settings.read()
+        given = settings = Settings.read()
     except SettingsError as error:
         return [fix("environment", str(error))]
     # where no installation runs here, the checks below say which store is missing
     with suppress(SettingsError):
-        settings = find(settings)
+        settings = find(given)
     findings, configuration = check_settings(settings)
     for of_store in await asyncio.gather(check_postgres(settings), check_redis(settings), check_blobs(settings)):
         findings.extend(of_store)
+    findings.extend(await check_keys(settings))
     if configuration:
         findings.extend(await check_accounts(configuration))
         findings.extend(await check_silence(settings))
     findings.extend(await check_handlers(settings, configuration))
+    if production:
+        findings.extend(await check_production(given, settings, configuration))
     return findings
 
 

@@ -23,6 +23,11 @@ def newest() -> str:
     return ScriptDirectory.from_config(_config("postgresql://")).get_current_head() or ""
 
 
+def known() -> set[str]:
+    """Every revision that this version of the code can bring to the newest."""
+    return {script.revision for script in ScriptDirectory.from_config(_config("postgresql://")).walk_revisions()}
+
+
 def current(url: str) -> str | None:
     """The revision of the database; None where it has never been migrated. Raises StoreAway."""
     return asyncio.run(_current(url))

@@ -1,0 +1,1 @@
+"""Backup and restore: the database and the blobs of one moment, in a folder, and the drill that proves it."""
