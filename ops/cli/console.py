@@ -1,9 +1,11 @@
 """``penstock console``."""
 
+import getpass
+import sys
+
 import typer
 
 from ops.cli.examples import examples
-from ops.console.app import serve
 from ops.installation import find
 from shared.logs import set_up_logs
 from shared.settings import Settings
@@ -12,12 +14,35 @@ from shared.settings import Settings
 app = typer.Typer(add_completion=False)
 
 
-@app.command(epilog=examples("penstock console", "PENSTOCK_CONSOLE_PORT=9000 penstock console"))
-def console() -> None:
+@app.callback(
+    invoke_without_command=True, epilog=examples("penstock console", "PENSTOCK_CONSOLE_PORT=9000 penstock console")
+)
+def console(context: typer.Context) -> None:
     """Serve the console, for a browser, on PENSTOCK_CONSOLE_PORT.
 
-    With PENSTOCK_CONSOLE_PASSWORD it asks for that password (user penstock); without one it serves this machine alone.
+    Users are [[console.users]] of penstock.toml, each with a name, a role (viewer or operator) and a password_hash;
+    PENSTOCK_CONSOLE_PASSWORD alone lets in one operator, penstock. Without either it serves this machine alone.
     """
+    if context.invoked_subcommand is not None:
+        return
+    from ops.console.app import serve  # noqa: PLC0415 - hashing a password needs no server
+
     settings = find(Settings.read())
     set_up_logs(settings.log_level, settings.log_format)
     serve(settings)
+
+
+@app.command("hash-password", epilog=examples("penstock console hash-password"))
+def hash_password() -> None:
+    """Ask for a password and print its hash, for password_hash in [[console.users]]."""
+    from ops.console.passwords import hash_of  # noqa: PLC0415 - serving asks for no password
+
+    if sys.stdin.isatty():
+        password = getpass.getpass("Password: ")
+        if getpass.getpass("Again: ") != password:
+            raise typer.BadParameter("the two differ")
+    else:
+        password = sys.stdin.readline().rstrip("\n")
+    if not password:
+        raise typer.BadParameter("an empty password would let anybody in")
+    typer.echo(hash_of(password))

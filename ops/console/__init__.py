@@ -1,1 +1,1 @@
-"""The console: what operators look at in a browser. It reads, and changes nothing."""
+"""The console: what operators look at in a browser, and where they retry and discard."""

@@ -1,23 +1,20 @@
-"""Who may see the console: whoever knows the password, or without one only this machine itself."""
+"""Lets through whom it may, and sets the protective headers and the session's cookie on every answer."""
 
-import hmac
-import ipaddress
-from base64 import b64decode
-from binascii import Error as NotBase64
-from typing import Final
-from urllib.parse import urlsplit
+from collections.abc import MutableMapping
+from typing import Any, Final
+from urllib.parse import quote
 
-from pydantic import SecretStr
-from starlette.datastructures import Headers
-from starlette.responses import PlainTextResponse, Response
+from starlette.requests import HTTPConnection
+from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from shared.providers.account import is_loopback
+from ops.console.sessions import COOKIE, Session, Sessions, begun, set_cookie
+from ops.console.visitors import Visitors
 
 
-USER: Final = "penstock"
-
-_FORWARDED: Final = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")
+SIGN_IN: Final = "/sign-in"
+_OPEN: Final = ("/static/",)
+"""Holds nothing of the installation: the console's own files, which its sign-in page needs."""
 
 # Pages hold what comes from outside: nothing in them runs, loads or is framed but the console's own files.
 _PROTECTION: Final = {
@@ -26,73 +23,72 @@ _PROTECTION: Final = {
         " form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
     ),
     "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
     "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
 
 
 class Access:
-    """Lets authorised requests through to ``app`` and sets protective headers on every answer."""
+    """Puts ``session`` and ``visitor`` (None at the sign-in page) into the request's state, or refuses it."""
 
-    def __init__(self, app: ASGIApp, *, password: SecretStr | None) -> None:
+    def __init__(self, app: ASGIApp, *, visitors: Visitors, sessions: Sessions) -> None:
         self._app = app
-        self._wanted = f"{USER}:{password.get_secret_value()}".encode() if password else None
+        self._visitors = visitors
+        self._sessions = sessions
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer 401 or 403, or pass the request on."""
+        """Answer 303, 401 or 403, or pass the request on."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        connection = HTTPConnection(scope)
+        known = self._sessions.open(connection.cookies.get(COOKIE))
+        state = scope.setdefault("state", {})
+        state["session"] = known or begun()
+        state["visitor"] = visitor = self._visitors.known(scope, state["session"])
+        state["sign_in_exists"] = self._visitors.sign_in_exists
+        state["address"] = self._address(scope, connection)
+        open_to_all = scope["path"].startswith(_OPEN) or (scope["path"] == SIGN_IN and self._visitors.sign_in_exists)
+        refusal = None if visitor or open_to_all else self._refusal(scope)
 
-        async def send_protected(message: dict[str, object]) -> None:
+        async def send_protected(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.start":
+                named = {name for name, _ in message.get("headers", ())}
                 extra = [(name.lower().encode(), value.encode()) for name, value in _PROTECTION.items()]
-                message = {**message, "headers": [*message.get("headers", ()), *extra]}  # type: ignore[misc]
+                message["headers"] = [
+                    *message.get("headers", ()),
+                    *((name, value) for name, value in extra if name not in named),
+                ]
+                session: Session = state["session"]
+                if session is not known and not scope["path"].startswith(_OPEN):
+                    cookie = set_cookie(self._sessions.seal(session), secure=self._is_secure(scope, connection))
+                    message["headers"].append((b"set-cookie", cookie.encode()))
             await send(message)
 
-        refusal = self._refusal(scope)
-        await (refusal or self._app)(scope, receive, send_protected)  # type: ignore[arg-type]
+        await (refusal or self._app)(scope, receive, send_protected)
 
-    def _refusal(self, scope: Scope) -> Response | None:
-        headers = Headers(scope=scope)
-        if self._wanted is not None:
-            if hmac.compare_digest(_presented(headers.get("authorization", "")), self._wanted):
-                return None
+    def _refusal(self, scope: Scope) -> Response:
+        if not self._visitors.sign_in_exists:
             return PlainTextResponse(
-                "The console asks for its password (user penstock).\n",
-                status_code=401,
-                headers={"WWW-Authenticate": 'Basic realm="Penstock", charset="UTF-8"'},
+                "Without a user the console serves this machine alone: set PENSTOCK_CONSOLE_PASSWORD, or write"
+                " [[console.users]] into penstock.toml.\n",
+                status_code=403,
             )
-        if _is_this_machine(scope, headers):
-            return None
-        return PlainTextResponse(
-            "Without a password the console serves this machine alone: set PENSTOCK_CONSOLE_PASSWORD.\n",
-            status_code=403,
-        )
+        if scope["method"] not in {"GET", "HEAD"} or scope["path"].startswith("/api/"):
+            return JSONResponse({"error": "unauthorized", "detail": "Sign in first."}, 401)
+        query = scope["query_string"].decode("latin-1")
+        wanted = scope["path"] + (f"?{query}" if query else "")
+        return RedirectResponse(SIGN_IN if wanted == "/" else f"{SIGN_IN}?next={quote(wanted, safe='')}", 303)
 
+    def _address(self, scope: Scope, connection: HTTPConnection) -> str:
+        """Who tries to sign in: the connection's address, or what a trusted proxy says of it."""
+        if self._visitors.from_trusted_proxy(scope) and (passed := connection.headers.get("x-forwarded-for")):
+            return passed.rpartition(",")[2].strip()
+        return str((scope.get("client") or ("",))[0])
 
-def _presented(authorization: str) -> bytes:
-    scheme, _, encoded = authorization.partition(" ")
-    if scheme.lower() != "basic":
-        return b""
-    try:
-        return b64decode(encoded, validate=True)
-    except (NotBase64, ValueError):
-        return b""
-
-
-def _is_this_machine(scope: Scope, headers: Headers) -> bool:
-    """A loopback client that also named a loopback host.
-
-    The host counts because a page from elsewhere may point its own name at 127.0.0.1 (DNS rebinding); a request that a
-    proxy passed on comes from somebody else, whatever address the proxy has.
-    """
-    client = scope.get("client")
-    if client is None or any(name in headers for name in _FORWARDED):
-        return False
-    try:
-        near = ipaddress.ip_address(client[0]).is_loopback
-        named = urlsplit(f"//{headers.get('host', '')}").hostname
-    except ValueError:
-        return False
-    return near and is_loopback(named or "")
+    def _is_secure(self, scope: Scope, connection: HTTPConnection) -> bool:
+        passed = connection.headers.get("x-forwarded-proto") if self._visitors.from_trusted_proxy(scope) else None
+        return (passed or scope["scheme"]) == "https"

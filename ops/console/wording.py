@@ -3,6 +3,8 @@
 from datetime import UTC, datetime
 from typing import Final
 
+from markupsafe import Markup, escape
+
 
 _NOTHING: Final = "\N{EN DASH}"
 _STEPS: Final = ((86_400, "d"), (3_600, "h"), (60, "min"))
@@ -39,3 +41,12 @@ def size(octets: int) -> str:
             break
         amount /= 1024
     return f"{octets:,} bytes" if unit == "bytes" else f"{amount:,.1f} {unit}"
+
+
+def sentence(text: str) -> Markup:
+    """A clause as a sentence: with a capital, a full stop where it has none, and `commands` set as such."""
+    whole = f"{text[:1].upper()}{text[1:]}{'' if text.endswith(('.', '!', '?')) else '.'}" if text else ""
+    parts = whole.split("`")
+    return Markup().join(
+        Markup("<code>{}</code>").format(part) if place % 2 else escape(part) for place, part in enumerate(parts)
+    )

@@ -7,7 +7,9 @@ import socket
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ import httpx
 import pytest
 
 from operators.conftest import Store, clean_environment
-from operators.rows import NOW, event, fetch, link, new_id, step
+from operators.rows import NOW, change, event, fetch, link, new_id, step
 from ops.console.wording import age, count, size
 from ops.embedded.postgres import Postgres
 from shared.store.migrating import upgrade
@@ -64,6 +66,18 @@ def _wait_until_it_listens(client: httpx.Client) -> None:
 def console(store: Any, redis: Any, tmp_path: Path) -> Iterator[httpx.Client]:
     """A console without a password, on this test's database."""
     with running_console(tmp_path, store.url, redis.url) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def empty_console(
+    postgres: Postgres, template: str, redis: Any, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[httpx.Client]:
+    """One console on an empty database, for all tests that leave it so."""
+    name = f"console_{uuid.uuid4().hex}"
+    Store(postgres.url).rows(f"CREATE DATABASE {name} TEMPLATE {template}")
+    url = f"{postgres.url.rpartition('/')[0]}/{name}"
+    with running_console(tmp_path_factory.mktemp("console"), url, redis.url) as client:
         yield client
 
 
@@ -118,29 +132,109 @@ def test_an_event_shows_its_timeline_calls_and_headers_and_nothing_of_it_runs(
         ("/events/nonsense", 404),
         ("/events/01970000-0000-7000-8000-000000000000", 404),
         ("/events?before=nonsense", 400),
+        ("/records?after=one", 400),
+        ("/records/one?provider=imin&account=main&kind=imin.customer-account&external_id=x", 404),
+        ("/attention/retry?provider=imin&reason=refused", 404),
+        ("/attention/retries/7", 404),
         ("/static/../app.py", 404),
     ],
 )
-def test_what_is_not_there_is_a_page_that_says_so(console: httpx.Client, address: str, status: int) -> None:
+def test_what_is_not_there_is_a_page_that_says_so(empty_console: httpx.Client, address: str, status: int) -> None:
     """With a way back."""
-    answer = console.get(address)
+    answer = empty_console.get(address)
     assert status == answer.status_code
     assert '<a href="/">' in answer.text
 
 
-def test_pages_load_and_run_nothing_from_elsewhere(console: httpx.Client) -> None:
+@pytest.mark.parametrize(
+    ("address", "sentence"),
+    [
+        ("/events?provider=nobody", "There is no provider nobody; known are imin"),
+        ("/events?state=lost", "There is no state lost; known are received"),
+        ("/events?since=yesterday", "since: write a time such as 2026-05-01T12:30"),
+        ("/events?until=0001-01-01T00:00%2B23:59", "until: write a time"),
+        ("/events?account=a%00b", "account: at most 200 letters, without control characters."),
+        (f"/events?words={'x' * 201}", "words: at most 200 letters"),
+        ("/records?kind=a%00b", "without control characters"),
+        ("/handovers?state=lost", "There is no such state; known are pending"),
+        ("/handovers?handler=nobody", "There is no handler of that name."),
+    ],
+)
+def test_a_wrong_filter_is_a_sentence(empty_console: httpx.Client, address: str, sentence: str) -> None:
+    """On the page with the filters, so that it can be put right there."""
+    answer = empty_console.get(address)
+    assert 400 == answer.status_code
+    assert sentence in answer.text
+    assert "<form" in answer.text
+
+
+@pytest.mark.parametrize(
+    "words", ["", "'", '"', "a:*", "!", "& |", "((", "-", "é ß", "%", "\\", "or", "a OR", "\U0001f600", "NULL", "<->"]
+)
+def test_any_words_can_be_looked_for(empty_console: httpx.Client, words: str) -> None:
+    """No word is a fault of the page, however a database reads it."""
+    for name in ("words", "entity", "type", "account"):
+        assert 200 == empty_console.get("/events", params={name: words}).status_code
+
+
+def test_the_id_of_an_event_leads_to_its_page(store: Any, console: httpx.Client) -> None:
+    """Whoever pastes a receipt into the filter is there."""
+    event_id = new_id()
+    store.run(event(event_id))
+    answer = console.get("/events", params={"entity": str(event_id)})
+    assert (303, f"/events/{event_id}") == (answer.status_code, answer.headers["location"])
+
+
+def test_each_filter_lets_its_events_through_and_no_other(store: Any, console: httpx.Client) -> None:
+    """By itself, and together with others."""
+    later, latest = NOW + timedelta(days=2), NOW + timedelta(days=3)
+    wanted, second, other, called = new_id(), new_id(), new_id(later), new_id(latest)
+    store.run(
+        event(wanted, provider="magicline", account="berlin", state="failed", event_types=["CUSTOMER_UPDATED"],
+              error_reason="refused", error_detail="the API answered 410: gone for good"),
+        event(second, provider="magicline", account="hamburg", event_types=["CONTRACT_UPDATED", "CUSTOMER_UPDATED"]),
+        event(other, received_at=later),
+        event(called, received_at=latest),
+        fetch("a", path="/v1/customers/4711"),
+        link(called, 1),
+        change("4711", provider="magicline", kind="magicline.customer", event_id=second),
+    )  # fmt: skip
+    for query, found in {
+        "provider=magicline": {wanted, second},
+        "account=berlin": {wanted},
+        "provider=imin&account=main": {other, called},
+        "state=failed": {wanted},
+        "state=done": {second, other, called},
+        "type=CUSTOMER_UPDATED": {wanted, second},
+        "type=CUSTOMER_UPDATED&account=hamburg": {second},
+        "since=2026-05-02T00:00": {other, called},
+        "since=2026-05-02T00:00&until=2026-05-04T00:00": {other},
+        "words=gone+410": {wanted},
+        "words=refused": {wanted},
+        "words=%22answered+410%22": {wanted},
+        "words=nothing": set(),
+        "entity=4711": {called, second},
+        "entity=4711&provider=magicline": {second},
+        "entity=471": set(),
+    }.items():
+        page = console.get(f"/events?{query}").text
+        assert {str(each) for each in found} == set(re.findall(r'href="/events/([0-9a-f-]{36})"', page)), query
+
+
+def test_pages_load_and_run_nothing_from_elsewhere(empty_console: httpx.Client) -> None:
     """The browser is told so; no page names another host; nothing is kept in a cache."""
-    answer = console.get("/")
+    answer = empty_console.get("/")
     assert answer.headers["content-security-policy"].startswith("default-src 'none'; style-src 'self'")
     assert "no-store" == answer.headers["cache-control"]
     for name in ("/", "/events", "/static/console.css", "/static/console.js"):
-        assert [] == re.findall(r"(?:https?:)?//[a-z0-9-]+\.[a-z]+", console.get(name).text)
+        assert [] == re.findall(r"(?:https?:)?//[a-z0-9-]+\.[a-z]+", empty_console.get(name).text)
 
 
-def test_the_console_changes_nothing(console: httpx.Client) -> None:
-    """It takes no method but GET and HEAD."""
+def test_pages_are_only_looked_at(empty_console: httpx.Client) -> None:
+    """What shows something takes no method but GET and HEAD."""
     for method in ("POST", "PUT", "DELETE", "PATCH"):
-        assert 405 == console.request(method, "/events").status_code
+        for address in ("/", "/events", "/records", "/accounts", "/handovers", "/api/stats"):
+            assert 405 == empty_console.request(method, address).status_code
 
 
 @pytest.mark.parametrize(
@@ -152,28 +246,12 @@ def test_the_console_changes_nothing(console: httpx.Client) -> None:
         {"Host": ""},
     ],
 )
-def test_without_a_password_only_this_machine_is_served(console: httpx.Client, headers: dict[str, str]) -> None:
+def test_without_a_password_only_this_machine_is_served(empty_console: httpx.Client, headers: dict[str, str]) -> None:
     """A name that was pointed at this machine, or a proxy's request, gets a sentence and no data."""
     for address in ("/", "/api/stats", "/events"):
-        answer = console.get(address, headers=headers)
+        answer = empty_console.get(address, headers=headers)
         assert 403 == answer.status_code
         assert "PENSTOCK_CONSOLE_PASSWORD" in answer.text
-
-
-def test_with_a_password_it_is_asked_for_everywhere(store: Any, redis: Any, tmp_path: Path) -> None:
-    """User penstock and the password; anything else is 401, from this machine too."""
-    with running_console(tmp_path, store.url, redis.url, PENSTOCK_CONSOLE_PASSWORD="correct horse ß ä") as client:
-        for address in ("/", "/events", "/api/stats", "/static/console.css"):
-            for wrong in (None, ("penstock", "wrong"), ("penstock", ""), ("someone", "correct horse ß ä")):
-                answer = client.get(address, auth=wrong)
-                assert (401, 'Basic realm="Penstock", charset="UTF-8"') == (
-                    answer.status_code,
-                    answer.headers["www-authenticate"],
-                )
-            for scheme in ("Basic ???", "Bearer abc", "Basic", "basic"):
-                assert 401 == client.get(address, headers={"Authorization": scheme}).status_code
-            right = ("penstock", "correct horse ß ä".encode())
-            assert 200 == client.get(address, auth=right, headers={"Host": "console.example.com"}).status_code
 
 
 def test_while_postgres_is_away_a_page_says_so_and_comes_back_by_itself(tmp_path: Path, redis: Any) -> None:

@@ -1,0 +1,31 @@
+"""Overview: counts per provider, and the deliveries of the last hour and day."""
+
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from ops.console.charts import chart
+from ops.console.pulse import DAY_MINUTES, Pulse
+from ops.console.rendering import page
+from shared.providers.registry import PROVIDERS
+from shared.store.reading.counting import stats
+
+
+async def show(request: Request) -> Response:
+    """Counts per provider, charts of what came in."""
+    pulse: Pulse = request.app.state.pulse
+    charts = [
+        chart("Last hour", "a minute", pulse.bars(minutes=60, width=1)),
+        chart("Last day", "in half an hour", pulse.bars(minutes=DAY_MINUTES, width=30)),
+    ]
+    return page(request, "overview.html", {"rows": await _rows(request), "charts": charts})
+
+
+async def api_stats(request: Request) -> Response:
+    """The same counts, for the overview's script."""
+    return JSONResponse(await _rows(request))
+
+
+async def _rows(request: Request) -> list[Any]:
+    return [*await stats(request.app.state.engine, request.app.state.redis, list(PROVIDERS))]

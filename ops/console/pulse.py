@@ -1,0 +1,81 @@
+"""How many deliveries came in each minute of the last day: counted once a minute from the ids' index alone."""
+
+import asyncio
+import time
+from datetime import UTC, datetime
+from typing import Any, Final, NamedTuple
+
+import structlog
+from sqlalchemy import Select, func, select
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from shared.errors import StoreAway
+from shared.store.reading.connecting import reading
+from shared.store.reading.searching import id_at
+from shared.store.schema import events
+
+
+MINUTE: Final = 60
+DAY_MINUTES: Final = 24 * 60
+_EVERY_SECONDS: Final = 10.0
+_AT_ONCE: Final = 60
+"""So many past minutes are counted in one go: the day behind a fresh start is there within a few of them."""
+_UNSETTLED: Final = 2
+"""The newest minutes are counted again: the last one is not over, and a commit may come late."""
+
+
+class Bar(NamedTuple):
+    """One bar of a chart: the minute it begins with, and deliveries in it; None where it is not counted yet."""
+
+    at: datetime
+    received: int | None
+
+
+class Pulse:
+    """Keeps the counts; ``run`` fills them, the newest first."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+        self._counts: dict[int, int] = {}
+
+    def bars(self, *, minutes: int, width: int) -> list[Bar]:
+        """The last ``minutes``, ``width`` of them in each bar, oldest first."""
+        last = int(time.time()) // MINUTE
+        found = []
+        for first in range(last - minutes + 1, last + 1, width):
+            known = [self._counts[minute] for minute in range(first, first + width) if minute in self._counts]
+            found.append(Bar(datetime.fromtimestamp(first * MINUTE, UTC), sum(known) if known else None))
+        return found
+
+    async def run(self) -> None:
+        """Count until cancelled; a database that is away is tried again."""
+        log = structlog.get_logger("penstock.console")
+        while True:
+            try:
+                behind = await self._count()
+            except StoreAway:
+                behind = False
+            except Exception as error:  # noqa: BLE001 - a chart that stands still must not end the console
+                log.warning("the deliveries of past minutes were not counted", reason=type(error).__name__)
+                behind = False
+            await asyncio.sleep(0.2 if behind else _EVERY_SECONDS)
+
+    async def _count(self) -> bool:
+        """Count what is unknown, newest first; whether anything is left."""
+        now = int(time.time()) // MINUTE
+        for old in [minute for minute in self._counts if minute <= now - DAY_MINUTES]:
+            del self._counts[old]
+        wanted = [
+            minute
+            for minute in range(now, now - DAY_MINUTES, -1)
+            if minute > now - _UNSETTLED or minute not in self._counts
+        ]
+        async with reading(self._engine) as connection:
+            for minute in wanted[:_AT_ONCE]:
+                self._counts[minute] = (await connection.execute(_received_in(minute))).scalar_one()
+        return len(wanted) > _AT_ONCE
+
+
+def _received_in(minute: int) -> Select[Any]:
+    first, after = (id_at(datetime.fromtimestamp(edge * MINUTE, UTC)) for edge in (minute, minute + 1))
+    return select(func.count()).select_from(events).where(events.c.id >= first, events.c.id < after)
