@@ -1,0 +1,106 @@
+"""What the relay shows of the whole installation: the backlog, budgets, circuits, silence, and that it lives itself.
+
+Only here, every few seconds, by look-ups that cost the same however many events there are: no scrape asks a store.
+Accounts are those of the settings, and of these ``MOST_ACCOUNTS`` a provider.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+from functools import cache
+from typing import Any, Final
+
+from prometheus_client import REGISTRY, CollectorRegistry, Gauge
+
+from shared.store.lifecycle import EVENT_STATES
+
+
+MOST_ACCOUNTS: Final = 200
+TROUBLES: Final = ("down", "refused")
+
+
+class RelayMetrics:
+    """The gauges of the relay. Several relays ask the same stores: whoever asked last is right."""
+
+    def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
+        def gauge(name: str, about: str, *labels: str) -> Gauge:
+            return Gauge(name, about, labels, multiprocess_mode="livemostrecent", registry=registry)
+
+        self._ticked = gauge("penstock_relay_ticked_timestamp_seconds", "When a relay last finished a tick")
+        self._events = gauge("penstock_events", "Events by state", "provider", "state")
+        self._oldest = gauge("penstock_oldest_due_seconds", "Age of the oldest unfinished event", "provider")
+        self._queue = gauge("penstock_queue_messages", "Messages that wait for a worker, in Redis", "queue")
+        self._workers = gauge("penstock_worker_processes", "Processes whose lease is in force", "provider")
+        self._budget = gauge(
+            "penstock_budget_left_ratio", "What is left of the account's fullest budget, 0 to 1", "provider", "account"
+        )
+        self._circuit = gauge(
+            "penstock_circuit_open",
+            "1 while the account's API is not called: it is down, or refused the credentials",
+            "provider",
+            "account",
+            "trouble",
+        )
+        self._silent = gauge(
+            "penstock_account_silent", "1 while no delivery came for longer than is usual", "provider", "account"
+        )
+        self._handover_age = gauge(
+            "penstock_handover_oldest_due_seconds", "For how long the oldest hand-over has been due", "handler"
+        )
+        self._parked = gauge("penstock_handovers_parked", "Hand-overs that wait for a person, up to 10,000", "handler")
+        self._open: set[tuple[str, str, str]] = set()
+        self._handlers: set[str] = set()
+
+    def ticked(self) -> None:
+        """A tick was finished."""
+        self._ticked.set_to_current_time()
+
+    def backlog(self, progress: Iterable[Mapping[str, Any]]) -> None:
+        """What ``shared.store.tallying.progress`` found."""
+        for found in progress:
+            provider = found["provider"]
+            self._oldest.labels(provider).set(found["oldest_due_seconds"] or 0.0)
+            for state in EVENT_STATES:
+                self._events.labels(provider, state).set(found["events"].get(state, 0))
+
+    def queues(self, lengths: Mapping[str, int]) -> None:
+        """So many messages wait on each queue."""
+        for queue, messages in lengths.items():
+            self._queue.labels(queue).set(messages)
+
+    def workers(self, processes: Mapping[str, int]) -> None:
+        """So many processes follow up each provider's events, or hand over."""
+        for provider, count in processes.items():
+            self._workers.labels(provider).set(count)
+
+    def budget(self, provider: str, account: str, left: float) -> None:
+        """So much of an account's budget is left, 0 to 1."""
+        self._budget.labels(provider, account).set(left)
+
+    def circuits(self, opened: Collection[tuple[str, str, str]]) -> None:
+        """These (provider, account, trouble) are open and no others."""
+        for known in self._open.difference(opened):
+            # A label cannot be taken back from figures in files.
+            self._circuit.labels(*known).set(0)
+        for each in opened:
+            self._circuit.labels(*each).set(1)
+        self._open |= set(opened)
+
+    def silent(self, accounts: Mapping[tuple[str, str], bool]) -> None:
+        """Which accounts are silent and which speak."""
+        for (provider, account), is_silent in accounts.items():
+            self._silent.labels(provider, account).set(is_silent)
+
+    def handlers(self, found: Mapping[str, tuple[float, int]]) -> None:
+        """By handler: for how long its oldest hand-over has been due, and how many are parked."""
+        for name in self._handlers.difference(found):
+            self._handover_age.labels(name).set(0)
+            self._parked.labels(name).set(0)
+        for name, (seconds, parked) in found.items():
+            self._handover_age.labels(name).set(seconds)
+            self._parked.labels(name).set(parked)
+        self._handlers |= set(found)
+
+
+@cache
+def relay_metrics() -> RelayMetrics:
+    """Those of this process."""
+    return RelayMetrics()
