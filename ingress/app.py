@@ -12,17 +12,21 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ingress.addresses import TrustedProxies
 from ingress.body import BodyReader
+from ingress.failures import FailedAttempts
 from ingress.gauging import gauge
 from ingress.health import HEALTH_PATHS, Health
 from ingress.incoming import IncomingArea
 from ingress.keeping import Keeping
 from ingress.learning import tell
 from ingress.pointers import Pointers, Publisher
+from ingress.quarantine import Quarantine
 from ingress.receive import Reception
 from ingress.refusals import REFUSALS, WrongMethod
 from ingress.routes import Routes
 from shared.heartbeat import beat
+from shared.store.keys import keep as keep_data_keys
 
 
 if TYPE_CHECKING:
@@ -33,7 +37,11 @@ if TYPE_CHECKING:
     from shared.providers.interface import Provider
     from shared.sealing import Keys
     from shared.store.inbox import NewEvent
+    from shared.tracing import Tracing
     from shared.watching import ConfigurationWatch
+
+DATA_KEYS_SECONDS = 2.0
+"""So long the start waits at most for data keys."""
 
 
 def compose(
@@ -48,6 +56,8 @@ def compose(
     metrics: "IngressMetrics",
     data: Path,
     heartbeat: Path | None = None,
+    proxies: TrustedProxies | None = None,
+    tracing: "Tracing | None" = None,
 ) -> "ASGIApp":
     """The ASGI application; its lifespan starts and stops what runs beside the requests. Raises StoreAway."""
     area = IncomingArea(data / "incoming")
@@ -59,19 +69,36 @@ def compose(
 
     keeping = Keeping(database_url, redis_url, on_kept=on_kept)
     routes = Routes(providers, watch)
-    reception = Reception(routes=routes, bodies=BodyReader(keys, area), blobs=blobs, keeper=keeping, metrics=metrics)
+    quarantine = Quarantine(database_url, keys, routes)
+    reception = Reception(
+        routes=routes,
+        bodies=BodyReader(keys, area),
+        blobs=blobs,
+        keeper=keeping,
+        metrics=metrics,
+        proxies=proxies or TrustedProxies(),
+        failures=FailedAttempts(),
+        quarantine=quarantine,
+        tracing=tracing,
+    )
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        has_keys = asyncio.Event()
         beside = [
             asyncio.create_task(watch.run()),
             asyncio.create_task(tell(routes)),
             asyncio.create_task(gauge(keeping, metrics)),
+            asyncio.create_task(quarantine.run()),
+            asyncio.create_task(keep_data_keys(database_url, keys, watch.accounts, ready=has_keys)),
         ]
         if heartbeat:
             beside.append(asyncio.create_task(beat(heartbeat)))
         pointers.start()
         keeping.start()
+        # without Postgres bodies are sealed with the master key
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(has_keys.wait(), DATA_KEYS_SECONDS)
         # What was made until now stays: a collection of garbage that walked through it would hold every request up.
         gc.collect()
         gc.freeze()
@@ -83,6 +110,8 @@ def compose(
             await keeping.stop()
             await asyncio.to_thread(pointers.stop)
             metrics.flush()
+            if tracing:
+                await asyncio.to_thread(tracing.close)
             area.close()
 
     rest = Starlette(

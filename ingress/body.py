@@ -9,8 +9,8 @@ from uuid import UUID
 from starlette.types import Receive
 
 from ingress.incoming import IncomingArea, IncomingFile
-from ingress.refusals import BodyLate, TooLarge
-from shared.errors import PenstockError, StoreAway
+from ingress.refusals import BodyLate, TooLarge, WrongSignature
+from shared.errors import NotAuthentic, PenstockError, StoreAway
 from shared.providers.interface import BodyCheck, Inbound
 from shared.sealing import Keys
 
@@ -54,11 +54,13 @@ class BodyReader:
         check: BodyCheck | None,
         event_id: UUID,
         *,
+        account: tuple[str, str] | None = None,
         arrived: bool = False,
     ) -> Body:
         """The body, once ``check`` passed; ``declared`` is its Content-Length, 0 when it has none.
 
-        ``arrived``: all of it is there already, so nothing has to be waited for.
+        ``account``: provider and name, with whose data key it is sealed. ``arrived``: all of it is there already, so
+        nothing has to be waited for.
         Raises TooLarge, BodyLate, NotAuthentic (from ``check``), StoreAway (no room for it), SenderGone.
         """
         limit = inbound.max_body_bytes
@@ -69,11 +71,19 @@ class BodyReader:
         if len(body) > limit:
             raise TooLarge("more bytes came than the limit allows")
         if more or len(body) > MEMORY_BYTES:
-            return await self._read_on(receive, body, inbound, check, event_id, more=more)
-        return self._in_memory(body, check, event_id)
+            return await self._read_on(receive, body, inbound, check, event_id, account, more=more)
+        return self._in_memory(body, check, event_id, account)
 
     async def _read_on(
-        self, receive: Receive, body: bytes, inbound: Inbound, check: BodyCheck | None, event_id: UUID, *, more: bool
+        self,
+        receive: Receive,
+        body: bytes,
+        inbound: Inbound,
+        check: BodyCheck | None,
+        event_id: UUID,
+        account: tuple[str, str] | None,
+        *,
+        more: bool,
     ) -> Body:
         """The whole body, beginning with ``body``."""
         limit = inbound.max_body_bytes
@@ -87,7 +97,7 @@ class BodyReader:
                 if len(body) > limit:
                     raise TooLarge("more bytes came than the limit allows")
                 if len(body) > MEMORY_BYTES:
-                    large = _LargeBody(IncomingFile(self._area, self._keys, event_id), check)
+                    large = _LargeBody(IncomingFile(self._area, self._keys, event_id, account), check)
                     return await large.read(receive, body, more=more, limit=limit, deadline=deadline)
         except TimeoutError:
             if large and large.writing:
@@ -96,13 +106,16 @@ class BodyReader:
         finally:
             if large:
                 large.let_go()
-        return self._in_memory(body, check, event_id)
+        return self._in_memory(body, check, event_id, account)
 
-    def _in_memory(self, body: bytes, check: BodyCheck | None, event_id: UUID) -> Body:
+    def _in_memory(self, body: bytes, check: BodyCheck | None, event_id: UUID, account: tuple[str, str] | None) -> Body:
         if check:
             check.update(body)
-            check.finish()
-        return Body(len(body), hashlib.sha256(body).digest(), self._keys.seal(body, event_id), None)
+            try:
+                check.finish()
+            except NotAuthentic as error:
+                raise WrongSignature(error, body) from None
+        return Body(len(body), hashlib.sha256(body).digest(), self._keys.seal(body, event_id, account), None)
 
 
 class _LargeBody:

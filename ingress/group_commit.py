@@ -90,7 +90,12 @@ class GroupCommit:
                 for waiting in batch:
                     await self._commit(line, [waiting])
                 return
-            self._log.exception("Postgres refuses an event", event_id=str(events[0].id))
+            self._log.exception(
+                "Postgres refuses an event",
+                provider=events[0].provider,
+                account=events[0].account,
+                event_id=str(events[0].id),
+            )
             batch[0].settle(RowRefused(f"Postgres refuses the row: {type(error).__name__}"))
         except Exception as error:  # noqa: BLE001 - whoever waits is told, and the committer goes on
             reason = f"{type(error).__name__}: {error}"

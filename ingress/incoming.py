@@ -75,10 +75,10 @@ class IncomingArea:
 class IncomingFile:
     """One body on its way in: sealed as it comes, and deleted by ``discard_soon`` whatever became of it."""
 
-    def __init__(self, area: IncomingArea, keys: Keys, event_id: UUID) -> None:
+    def __init__(self, area: IncomingArea, keys: Keys, event_id: UUID, account: tuple[str, str] | None = None) -> None:
         self.path = area.folder / event_id.hex
         self._area = area
-        self._sealer = Sealer(keys, event_id)
+        self._sealer = Sealer(keys, event_id, account)
         self._reserved = 0
         self._file: io.FileIO | None = None
         self._busy = threading.Lock()

@@ -1,7 +1,10 @@
 """Wakes the workers after a commit: ids in batches, from a thread of its own, for publishing blocks.
 
-The first event of a quiet time is announced at once; after it at most one message a provider every 20 ms, so that
-batches form by themselves under load. What cannot be sent is dropped: the relay queues what was never announced.
+The first event of a quiet time is announced at once; after it at most one message every 30 ms, the provider that has
+waited longest first, so that batches form by themselves under load: what a message costs the workers hardly grows with
+what they find, and a busy machine must not be kept busy by messages. While a message lies on a provider's queue it gets
+no other: whoever takes that one takes up everything that is due. What cannot be sent is dropped: the relay queues what
+was never announced.
 """
 
 import threading
@@ -16,7 +19,7 @@ from shared.errors import StoreAway
 from shared.queue import plan_task, queue_of
 
 
-SPACING_SECONDS: Final = 0.02
+SPACING_SECONDS: Final = 0.03
 MESSAGE_EVENTS: Final = 500
 PENDING_EVENTS: Final = 20_000
 """How many ids wait for a slow Redis; beyond that they are left to the relay."""
@@ -31,6 +34,9 @@ class Publisher(Protocol):
     def publish(self, task_name: str, queue: str, args: Sequence[Any]) -> None:
         """Send one message; may block. Raises StoreAway."""
 
+    def waits(self, queue: str) -> bool:
+        """Whether a message lies on the queue; may block. Raises StoreAway."""
+
 
 class Pointers:
     """Announces kept events, provider by provider."""
@@ -38,7 +44,7 @@ class Pointers:
     def __init__(self, publisher: Publisher) -> None:
         self._publisher = publisher
         self._pending: dict[str, list[UUID]] = {}
-        self._not_before: dict[str, float] = {}
+        self._not_before = 0.0
         self._stopping = False
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="pointers", daemon=True)
@@ -74,7 +80,8 @@ class Pointers:
         while (batch := self._next()) is not None:
             provider, ids = batch
             try:
-                self._publisher.publish(plan_task(provider), queue_of(provider), [[str(each) for each in ids]])
+                if not self._publisher.waits(queue_of(provider)):
+                    self._publisher.publish(plan_task(provider), queue_of(provider), [[str(each) for each in ids]])
             except StoreAway as error:
                 self._give_up(provider, len(ids), str(error))
             except Exception as error:  # noqa: BLE001 - without this thread every event would wait for the relay
@@ -84,21 +91,18 @@ class Pointers:
         """Wait for the next message that is due; None when there is nothing left and the end has come."""
         with self._changed:
             while True:
-                now = time.monotonic()
-                waits = {
-                    provider: 0.0 if self._stopping else self._not_before.get(provider, 0.0) - now
-                    for provider, ids in self._pending.items()
-                    if ids
-                }
-                if not waits and self._stopping:
+                # The keys are in the order in which their oldest events came.
+                provider = next(iter(self._pending), None)
+                if provider is None and self._stopping:
                     return None
-                provider = min(waits, key=lambda name: waits[name], default=None)
-                if provider is not None and waits[provider] <= 0:
-                    ids = self._pending[provider]
-                    self._pending[provider] = ids[MESSAGE_EVENTS:]
-                    self._not_before[provider] = now + SPACING_SECONDS
+                now = time.monotonic()
+                if provider is not None and (self._stopping or now >= self._not_before):
+                    ids = self._pending.pop(provider)
+                    if rest := ids[MESSAGE_EVENTS:]:
+                        self._pending[provider] = rest
+                    self._not_before = now + SPACING_SECONDS
                     return provider, ids[:MESSAGE_EVENTS]
-                self._changed.wait(None if provider is None else waits[provider])
+                self._changed.wait(None if provider is None else self._not_before - now)
 
     def _give_up(self, provider: str, count: int, reason: str) -> None:
         with self._changed:

@@ -13,21 +13,26 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 import structlog
 from uuid_utils.compat import uuid7
 
-from ingress.body import BodyReader, SenderGone
+from ingress.body import MEMORY_BYTES, BodyReader, SenderGone
 from ingress.incoming import IncomingFile
 from ingress.protocol import WHOLE_BODY
-from ingress.refusals import NoAccount, Refusal, WrongMethod, refusal_of
+from ingress.refusals import NoAccount, Refusal, TooManyFailures, WrongMethod, WrongSignature, refusal_of
 from ingress.routes import Route, Routes
-from shared.errors import PenstockError, StoreAway
+from ingress.telling import BoundedLog
+from shared.errors import NotAuthentic, PenstockError, StoreAway
 from shared.providers.interface import Inbound, Unverified
+from shared.quarantine import Refused
 from shared.store.inbox import NewEvent
 
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
+    from ingress.addresses import TrustedProxies
+    from ingress.failures import FailedAttempts
     from ingress.metrics import IngressMetrics
     from shared.blobs import BlobStore
+    from shared.tracing import Tracing
 
 ANSWER_SECONDS: Final = 3.5
 """Providers give up at 5 s; the answer is due 4 s after the last byte. This is for all stores together."""
@@ -46,18 +51,43 @@ class Keeper(Protocol):
         """Return once the event is as durable as the returned one says. Raises StoreAway."""
 
 
+class RefusedDeliveries(Protocol):
+    """Keeps refused deliveries for a while: what ``ingress.quarantine.Quarantine`` does."""
+
+    def has_room(self, source: str) -> bool:
+        """Whether more of this sender is kept."""
+
+    def offer(self, refused: Refused) -> None:
+        """Take it if there is room; never blocks."""
+
+
 class Reception:
     """Receives deliveries."""
 
     def __init__(
-        self, *, routes: Routes, bodies: BodyReader, blobs: "BlobStore", keeper: Keeper, metrics: "IngressMetrics"
+        self,
+        *,
+        routes: Routes,
+        bodies: BodyReader,
+        blobs: "BlobStore",
+        keeper: Keeper,
+        metrics: "IngressMetrics",
+        proxies: "TrustedProxies",
+        failures: "FailedAttempts",
+        quarantine: RefusedDeliveries,
+        tracing: "Tracing | None" = None,
     ) -> None:
         self._routes = routes
         self._bodies = bodies
         self._blobs = blobs
         self._keeper = keeper
         self._metrics = metrics
+        self._proxies = proxies
+        self._failures = failures
+        self._quarantine = quarantine
+        self._tracing = tracing
         self._log = structlog.get_logger("penstock.ingress")
+        self._told = BoundedLog()
 
     async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
         """Answer one request under ``/webhooks/``."""
@@ -70,7 +100,9 @@ class Reception:
             arrived = WHOLE_BODY in scope.get("extensions", ())
             event = await self._receive(route, inbound, scope["headers"], receive, arrived=arrived)
         except SenderGone:
-            self._log.info("the sender went away before its body was there", provider=provider)
+            self._told.info("the sender went away before its body was there", provider=provider)
+        except NotAuthentic as error:
+            await self._refuse_unproven(error, route, scope, receive, send)
         except Exception as error:  # noqa: BLE001 - whatever goes wrong here, the sender gets an answer
             refusal = refusal_of(error)
             self._note(refusal, provider, error)
@@ -78,7 +110,10 @@ class Reception:
         else:
             await send(_acknowledgement(inbound.success_status, event))
             await send(_END)
-            self._metrics.kept(provider, inbound.success_status, event.durability, time.perf_counter() - began)
+            seconds = time.perf_counter() - began
+            self._metrics.kept(provider, inbound.success_status, event.durability, seconds)
+            if self._tracing:
+                _trace(self._tracing, event, inbound.success_status, seconds)
 
     async def _receive(
         self,
@@ -93,7 +128,10 @@ class Reception:
         admission = inbound.authenticate(Unverified(headers, route.token))
         event_id = uuid7()
         head = read_head(headers, inbound.secret_headers)
-        body = await self._bodies.read(receive, head.length, inbound, admission.body_check, event_id, arrived=arrived)
+        of = (route.provider, admission.account)
+        body = await self._bodies.read(
+            receive, head.length, inbound, admission.body_check, event_id, account=of, arrived=arrived
+        )
         try:
             event = NewEvent(
                 id=event_id,
@@ -112,6 +150,10 @@ class Reception:
                 event = await self._keeper.keep(event)
             else:
                 event = await self._keep_large(event, body.file)
+        except Exception:
+            # For the line that tells of it; a request that succeeds pays nothing.
+            structlog.contextvars.bind_contextvars(account=admission.account, event_id=str(event_id))
+            raise
         finally:
             if body.file:
                 body.file.discard_soon()
@@ -129,28 +171,68 @@ class Reception:
             raise StoreAway("the stores did not take the body in time") from None
         return event
 
+    async def _refuse_unproven(
+        self, error: NotAuthentic, route: Route, scope: "Scope", receive: "Receive", send: "Send"
+    ) -> None:
+        """401, or 429 to a sender that fails too often; what is kept of it is offered once the answer is on its way."""
+        headers = scope["headers"]
+        source = self._proxies.source((scope["client"] or ("",))[0], headers)
+        wait = self._failures.count(source)
+        refusal = refusal_of(TooManyFailures(wait) if wait else error)
+        self._note(refusal, route.provider, error)
+        wanted = not wait and self._quarantine.has_room(source)
+        body = await refuse(refusal, scope, receive, send, keep_bytes=MEMORY_BYTES if wanted else 0)
+        if isinstance(error, WrongSignature):
+            body = error.body
+        if wanted and body is not None:
+            self._quarantine.offer(
+                Refused(
+                    id=uuid7(),
+                    provider=route.provider,
+                    received_at=datetime.now(UTC),
+                    source=source,
+                    cause=error.cause,
+                    headers=headers,
+                    token=route.token,
+                    body=body,
+                )
+            )
+
     def _note(self, refusal: Refusal, provider: str, error: Exception) -> None:
         self._metrics.refused(provider, refusal.status)
         if isinstance(error, PenstockError):
-            self._log.info("refused", provider=provider, status=refusal.status, error=refusal.slug, reason=str(error))
+            self._told.info("refused", provider=provider, status=refusal.status, error=refusal.slug, reason=str(error))
         else:
             self._log.error("a fault while receiving", provider=provider, exc_info=error)
 
 
-async def refuse(refusal: Refusal, scope: "Scope", receive: "Receive", send: "Send") -> None:
-    """Send a refusal. If a body may still be coming, the answer goes first and the connection ends after it."""
+async def refuse(
+    refusal: Refusal, scope: "Scope", receive: "Receive", send: "Send", *, keep_bytes: int = 0
+) -> bytes | None:
+    """Send a refusal. If a body may still be coming, the answer goes first and the connection ends after it.
+
+    Returns the body, unless it is longer than ``keep_bytes`` or does not end while its rest is thrown away.
+    """
     if not _has_body(scope["headers"]):
         await send({"type": "http.response.start", "status": refusal.status, "headers": refusal.headers})
         await send({"type": "http.response.body", "body": refusal.body})
-        return
+        return b""
     headers = (*refusal.headers, (b"connection", b"close"))
     await send({"type": "http.response.start", "status": refusal.status, "headers": headers})
     await send({"type": "http.response.body", "body": refusal.body, "more_body": True})
+    body = bytearray()
+    whole = False
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(LINGER_SECONDS):
-            while (await receive()).get("more_body", False):
-                pass
+            more = True
+            while more:
+                message = await receive()
+                more = message.get("more_body", False)
+                whole = message["type"] == "http.request" and not more
+                if len(body) <= keep_bytes:
+                    body += message.get("body", b"")
     await send(_END)
+    return bytes(body) if whole and len(body) <= keep_bytes else None
 
 
 class Head(NamedTuple):
@@ -191,6 +273,18 @@ def _has_body(headers: Iterable[tuple[bytes, bytes]]) -> bool:
     return any(
         name == b"transfer-encoding" or (name == b"content-length" and int(value) > 0) for name, value in headers
     )
+
+
+def _trace(tracing: "Tracing", event: NewEvent, status: int, seconds: float) -> None:
+    about: dict[str, str | int] = {
+        "http.route": f"/webhooks/{event.provider}",
+        "http.response.status_code": status,
+        "penstock.provider": event.provider,
+        "penstock.account": event.account,
+        "penstock.durability": event.durability,
+    }
+    sender = next((value for name, value in event.headers if name == "traceparent"), None)
+    tracing.received(event.id, about, seconds, sender)
 
 
 def _acknowledgement(status: int, event: NewEvent) -> dict[str, object]:

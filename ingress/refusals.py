@@ -24,6 +24,22 @@ class NoAccount(PenstockError):
     """The provider is known and has no account configured."""
 
 
+class TooManyFailures(PenstockError):
+    """The sender failed to authenticate too often of late; it may try again in ``seconds``."""
+
+    def __init__(self, seconds: int) -> None:
+        super().__init__("too many failed authentications from there")
+        self.seconds = seconds
+
+
+class WrongSignature(NotAuthentic):
+    """The signature does not fit ``body``, which is complete and small enough to be kept for a while."""
+
+    def __init__(self, error: NotAuthentic, body: bytes) -> None:
+        super().__init__(str(error), error.cause)
+        self.body = body
+
+
 class TooLarge(PenstockError):
     """The body is over the provider's limit, declared or counted."""
 
@@ -54,11 +70,14 @@ UNAVAILABLE: Final = Refusal(
     503, "unavailable", "The event could not be kept; send it again later.", ((b"retry-after", b"5"),)
 )
 
+UNAUTHORIZED: Final = Refusal(401, "unauthorized", "The credentials are missing or not those of a configured account.")
+
 REFUSALS: Final[Mapping[type[Exception], Refusal]] = {
     UnknownRoute: Refusal(404, "not-found", "Nothing is served under this path."),
     WrongMethod: Refusal(405, "method-not-allowed", "This route does not take this method.", ((b"allow", b"POST"),)),
     NoAccount: Refusal(404, "not-found", "No account is configured for this provider."),
-    NotAuthentic: Refusal(401, "unauthorized", "The credentials are missing or not those of a configured account."),
+    NotAuthentic: UNAUTHORIZED,
+    WrongSignature: UNAUTHORIZED,
     TooLarge: Refusal(413, "too-large", "The body is over the limit for this provider."),
     BodyLate: Refusal(408, "timeout", "The body did not arrive in time."),
     StoreAway: UNAVAILABLE,
@@ -67,4 +86,11 @@ REFUSALS: Final[Mapping[type[Exception], Refusal]] = {
 
 def refusal_of(error: Exception) -> Refusal:
     """The answer to an error; whatever is not in the table is a fault of ours, and a fault of ours is never a 4xx."""
+    if isinstance(error, TooManyFailures):
+        return Refusal(
+            429,
+            "too-many-requests",
+            "Too many requests with wrong credentials came from there; try again later.",
+            ((b"retry-after", b"%d" % error.seconds),),
+        )
     return REFUSALS.get(type(error), UNAVAILABLE)

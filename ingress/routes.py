@@ -6,8 +6,9 @@ from typing import Any, NamedTuple, Protocol
 import structlog
 
 from ingress.refusals import UnknownRoute
+from shared.errors import Cause
 from shared.providers.account import AccountSettings
-from shared.providers.interface import Inbound, Provider
+from shared.providers.interface import Inbound, Provider, Unverified
 
 
 class Accounts(Protocol):
@@ -59,6 +60,13 @@ class Routes:
         if token and (route := self._with_token.get(head)):
             return route._replace(token=token)
         raise UnknownRoute("there is no such route")
+
+    def cause(self, provider: str, request: Unverified, body: bytes) -> Cause | None:
+        """Why this delivery is not authentic; None: it is (by now), or its provider has no account any more."""
+        for route in (*self._plain.values(), *self._with_token.values()):
+            if route.provider == provider and route.inbound:
+                return route.inbound.cause(request, body)
+        return None
 
     def learned(self) -> Iterator[tuple[str, str, str]]:
         """What deliveries have taught: provider, account, phrase."""

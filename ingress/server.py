@@ -3,12 +3,15 @@
 import logging
 import resource
 import socket
+from functools import partial
 from pathlib import Path
 
 import structlog
 import uvicorn
 
+from ingress.addresses import TrustedProxies
 from ingress.app import compose
+from ingress.connections import FILES_KEPT, MOST, Connections
 from ingress.metrics import IngressMetrics, serve_metrics
 from ingress.protocol import BoundedProtocol
 from shared.blobs import BlobStore
@@ -18,12 +21,14 @@ from shared.providers.registry import PROVIDERS
 from shared.publishing import Publisher
 from shared.sealing import Keys
 from shared.settings import Settings
+from shared.tracing import open_tracing
 from shared.watching import ConfigurationWatch
 
 
 BACKLOG = 4096
 KEEP_ALIVE_SECONDS = 75
 DRAIN_SECONDS = 10
+UNREAD_MILLISECONDS = 30_000
 OPEN_FILES = 65_536
 
 
@@ -39,7 +44,8 @@ def serve(
     if settings.redis_url is None:
         raise SettingsError("PENSTOCK_REDIS_URL: not set; `penstock up` starts a Redis of its own")
     set_up_logs(settings.log_level, settings.log_format)
-    _allow_connections()
+    proxies = TrustedProxies(settings.trusted_proxies)
+    connections = Connections(proxies, most=min(MOST, max(1, _allowed_files() - FILES_KEPT)))
     keys = Keys.parse(settings.encryption_keys)
     watch = ConfigurationWatch(settings.config)
     redis_url = settings.redis_url.get_secret_value()
@@ -55,14 +61,19 @@ def serve(
         metrics=IngressMetrics(),
         data=settings.data,
         heartbeat=heartbeat,
+        proxies=proxies,
+        tracing=open_tracing("penstock-ingress"),
     )
     listener = _listener(fd, host, port)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        # Inherited by each connection: who does not read its answers is cut off (tcp(7)).
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_MILLISECONDS)
     if metrics_port:
         serve_metrics(metrics_port, host)
     config = uvicorn.Config(
         app,
         loop="uvloop",
-        http=BoundedProtocol,
+        http=partial(BoundedProtocol, admission=connections),  # type: ignore[arg-type]  # uvicorn only calls it
         ws="none",
         lifespan="on",
         interface="asgi3",
@@ -81,12 +92,17 @@ def serve(
     uvicorn.Server(config).run(sockets=[listener])
 
 
-def _allow_connections() -> None:
-    """As many open files as this user may have: while a store is away each waiting request holds a connection."""
+def _allowed_files() -> int:
+    """Let there be as many open files as this user may have, and say how many.
+
+    While a store is away each waiting request holds a connection.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, OPEN_FILES)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        soft = wanted
+    return OPEN_FILES if soft == resource.RLIM_INFINITY else soft
 
 
 def _listener(fd: int | None, host: str, port: int) -> socket.socket:

@@ -70,21 +70,21 @@ def kept(url: str, ids: list[UUID]) -> int:
     return asyncio.run(ask())
 
 
-def test_what_waits_together_is_kept_together(postgres: "Server") -> None:
+def test_what_waits_together_is_kept_together(freezable_postgres: "Server") -> None:
     """Two hundred at once take a few transactions, and each is reported once, after its commit."""
     events = [event() for _ in range(200)]
 
     async def work(commit: GroupCommit) -> None:
         await asyncio.gather(*map(commit.keep, events))
 
-    batches = committing(postgres.url, work)
+    batches = committing(freezable_postgres.url, work)
     ids = [each.id for each in events]
     assert sorted(ids) == sorted(each for batch in batches for each in batch)
     assert len(batches) < 10
-    assert 200 == kept(postgres.url, ids)
+    assert 200 == kept(freezable_postgres.url, ids)
 
 
-def test_a_bad_row_fails_alone(postgres: "Server") -> None:
+def test_a_bad_row_fails_alone(freezable_postgres: "Server") -> None:
     """A row that Postgres cannot take (a NUL in a text) is a fault of its own; its neighbours are kept."""
     good = [event() for _ in range(5)]
     bad = event(content_type="a\0b")
@@ -95,18 +95,18 @@ def test_a_bad_row_fails_alone(postgres: "Server") -> None:
         assert isinstance(results[5], RowRefused)
         await commit.keep(event())
 
-    committing(postgres.url, work)
-    assert 5 == kept(postgres.url, [each.id for each in [*good, bad]])
+    committing(freezable_postgres.url, work)
+    assert 5 == kept(freezable_postgres.url, [each.id for each in [*good, bad]])
 
 
-def test_a_fault_after_a_commit_stops_nothing(postgres: "Server") -> None:
+def test_a_fault_after_a_commit_stops_nothing(freezable_postgres: "Server") -> None:
     """Whoever is told of kept events may fail; the next ones are kept all the same."""
 
     def fails(_events: "Sequence[NewEvent]") -> None:
         raise RuntimeError("fault")
 
     async def run() -> None:
-        commit = GroupCommit(postgres.url, on_kept=fails)
+        commit = GroupCommit(freezable_postgres.url, on_kept=fails)
         commit.start()
         for _ in range(4):
             await commit.keep(event())
@@ -115,12 +115,12 @@ def test_a_fault_after_a_commit_stops_nothing(postgres: "Server") -> None:
     asyncio.run(run())
 
 
-def test_the_same_id_is_kept_once(postgres: "Server") -> None:
+def test_the_same_id_is_kept_once(freezable_postgres: "Server") -> None:
     """An event that comes again, from a spool after a commit that succeeded late, makes no second row or step."""
     once = event()
 
     async def work() -> None:
-        connection = await asyncpg.connect(postgres.url)
+        connection = await asyncpg.connect(freezable_postgres.url)
         await insert(connection, [once, event()])
         await insert(connection, [once._replace(body=b"other", durability="spool")])
         row = await connection.fetchrow("SELECT body, durability FROM events WHERE id = $1", once.id)
@@ -128,15 +128,15 @@ def test_the_same_id_is_kept_once(postgres: "Server") -> None:
         assert {"body": b"sealed", "durability": "postgres"} == dict(row or {})
 
     asyncio.run(work())
-    assert 1 == kept(postgres.url, [once.id])
+    assert 1 == kept(freezable_postgres.url, [once.id])
 
 
-def test_a_frozen_server_is_given_up_at_the_deadline(postgres: "Server") -> None:
+def test_a_frozen_server_is_given_up_at_the_deadline(freezable_postgres: "Server") -> None:
     """Whoever waits is told in time, also those who came while the committers were held up."""
 
     async def work(commit: GroupCommit) -> None:
         await commit.keep(event())
-        postgres.freeze()
+        freezable_postgres.freeze()
         loop = asyncio.get_running_loop()
         began = loop.time()
 
@@ -150,7 +150,7 @@ def test_a_frozen_server_is_given_up_at_the_deadline(postgres: "Server") -> None
         waited = await asyncio.gather(*(late(number / 50) for number in range(20)))
         assert max(waited) < 0.7
         assert loop.time() - began < 1.5
-        postgres.wake()
+        freezable_postgres.wake()
         # The committers find out by themselves that it is back.
         async with asyncio.timeout(5):
             while True:
@@ -161,9 +161,9 @@ def test_a_frozen_server_is_given_up_at_the_deadline(postgres: "Server") -> None
                 return
 
     try:
-        committing(postgres.url, work, seconds=0.5)
+        committing(freezable_postgres.url, work, seconds=0.5)
     finally:
-        postgres.wake()
+        freezable_postgres.wake()
 
 
 def test_whoever_waits_at_the_end_is_told(closed_port: int) -> None:

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import structlog.testing
 
-from ingress.pointers import MESSAGE_EVENTS, PENDING_EVENTS, Pointers
+from ingress.pointers import MESSAGE_EVENTS, PENDING_EVENTS, SPACING_SECONDS, Pointers
 from shared.errors import StoreAway
 
 
@@ -19,6 +19,7 @@ class Recorder:
     def __init__(self) -> None:
         self.sent: list[tuple[float, str, str, list[str]]] = []
         self.away = False
+        self.waiting: set[str] = set()
         self.gate = threading.Event()
         self.gate.set()
 
@@ -29,6 +30,12 @@ class Recorder:
             raise StoreAway("Redis does not answer")
         self.sent.append((time.monotonic(), task_name, queue, *args))
 
+    def waits(self, queue: str) -> bool:
+        """Whether a message is said to lie there."""
+        if self.away:
+            raise StoreAway("Redis does not answer")
+        return queue in self.waiting
+
 
 def ids(count: int, provider: str = "imin") -> list[tuple[str, UUID]]:
     """Events of a provider."""
@@ -36,7 +43,7 @@ def ids(count: int, provider: str = "imin") -> list[tuple[str, UUID]]:
 
 
 def test_everything_is_announced_in_batches() -> None:
-    """All ids arrive once and in order, at most 500 a message, 20 ms apart, each on its provider's queue."""
+    """All ids arrive once and in order, at most 500 a message, each on its provider's queue."""
     recorder = Recorder()
     pointers = Pointers(recorder)
     pointers.start()
@@ -50,24 +57,48 @@ def test_everything_is_announced_in_batches() -> None:
     assert ["paybook.plan"] == [message[1] for message in recorder.sent if message[2] == "penstock.paybook"]
 
 
-def test_messages_of_a_provider_keep_their_distance() -> None:
-    """A steady stream makes at most one message every 20 ms; another provider's first goes out at once."""
+def test_messages_keep_their_distance_and_providers_take_turns() -> None:
+    """However many events of however many providers come: one message every 30 ms, of who has waited longest."""
     recorder = Recorder()
     pointers = Pointers(recorder)
     pointers.start()
-    end = time.monotonic() + 0.3
+    end = time.monotonic() + 0.5
     while time.monotonic() < end:
-        pointers.announce(ids(1))
+        pointers.announce([*ids(1), *ids(1, "paybook")])
         time.sleep(0.001)
-    pointers.announce(ids(1, "paybook"))
-    sent_paybook = time.monotonic()
+    sent = len(recorder.sent)
     pointers.stop()
-    times = [message[0] for message in recorder.sent if message[2] == "penstock.imin"]
-    # The last one is sent by stop, without waiting.
-    assert min(later - earlier for earlier, later in itertools.pairwise(times[:-1])) > 0.015
-    assert len(times) > 5
-    (paybook,) = [message for message in recorder.sent if message[2] == "penstock.paybook"]
-    assert paybook[0] - sent_paybook < 0.02
+    steady = recorder.sent[:sent]
+    assert min(later[0] - earlier[0] for earlier, later in itertools.pairwise(steady)) > 0.025
+    assert all(later[2] != earlier[2] for earlier, later in itertools.pairwise(steady))
+    assert len(steady) > 5
+
+
+def test_the_first_event_of_a_quiet_time_is_announced_at_once() -> None:
+    """Nothing is gathered when nothing comes."""
+    recorder = Recorder()
+    pointers = Pointers(recorder)
+    pointers.start()
+    for number in range(3):
+        began = time.monotonic()
+        pointers.announce(ids(1))
+        while len(recorder.sent) == number:
+            assert time.monotonic() - began < 5
+            time.sleep(0.0001)
+        time.sleep(2 * SPACING_SECONDS)
+    pointers.stop()
+    assert 3 == len(recorder.sent)
+
+
+def test_a_queue_where_a_message_waits_gets_no_other() -> None:
+    """Whoever takes that one takes up everything that is due; another provider's queue gets its own."""
+    recorder = Recorder()
+    recorder.waiting = {"penstock.imin"}
+    pointers = Pointers(recorder)
+    pointers.start()
+    pointers.announce([*ids(3), *ids(1, "paybook")])
+    pointers.stop()
+    assert ["penstock.paybook"] == [queue for _, _, queue, _ in recorder.sent]
 
 
 def test_a_store_that_is_away_costs_one_line_a_second() -> None:

@@ -44,10 +44,10 @@ def client(spooling_redis: "Server") -> Iterator["redis.Redis"]:
 
 
 @pytest.fixture
-def ingress(start_ingress: "Start", spooling_redis: "Server", postgres: "Server") -> Iterator["Ingress"]:
+def ingress(start_ingress: "Start", spooling_redis: "Server", freezable_postgres: "Server") -> Iterator["Ingress"]:
     """An ingress with both stores; Postgres is woken before it ends."""
     yield start_ingress(redis_url=spooling_redis.url)
-    postgres.wake()
+    freezable_postgres.wake()
 
 
 def durability(reply: "Reply") -> tuple[int, str | None]:
@@ -74,10 +74,12 @@ def test_with_postgres_there_nothing_is_spooled(ingress: "Ingress", client: "red
     assert (200, {"postgres": "ok", "redis": "ok"}) == ready(ingress)
 
 
-def test_frozen_postgres_at_200_events_a_second(ingress: "Ingress", postgres: "Server", client: "redis.Redis") -> None:
+def test_frozen_postgres_at_200_events_a_second(
+    ingress: "Ingress", freezable_postgres: "Server", client: "redis.Redis"
+) -> None:
     """Every delivery is acknowledged; once Postgres is known to be away, none waits for it any more."""
     assert (204, "postgres") == durability(ingress.imin(b"{}"))
-    postgres.freeze()
+    freezable_postgres.freeze()
     deliveries = asyncio.run(steadily(ingress, rate=200, seconds=5))
     assert {(204, "spool")} == {(each.status, each.durability) for each in deliveries}
     assert max(each.took for each in deliveries) < 4
@@ -88,7 +90,7 @@ def test_frozen_postgres_at_200_events_a_second(ingress: "Ingress", postgres: "S
     assert later[int(len(later) * 0.99)] < 0.25
     assert len(deliveries) == client.xlen(SPOOL)
     assert (200, {"postgres": "away", "redis": "ok"}) == ready(ingress)
-    postgres.wake()
+    freezable_postgres.wake()
     ingress.until(lambda: durability(ingress.imin(b"{}")) == (204, "postgres"), 5)
 
 
@@ -137,18 +139,18 @@ def read_only(ingress: "Ingress") -> Iterator[None]:
         ingress.rows("SELECT pg_reload_conf()")
 
 
-def test_late_commit(ingress: "Ingress", postgres: "Server", client: "redis.Redis") -> None:
+def test_late_commit(ingress: "Ingress", freezable_postgres: "Server", client: "redis.Redis") -> None:
     """A commit that was given up may succeed after all: under the id that was spooled, so it is there once."""
     # Both connections must have prepared their statement, so that it is the INSERT itself that waits for the lock.
     prepared = "SELECT FROM pg_stat_activity WHERE query LIKE '%INSERT INTO events%' AND pid <> pg_backend_pid()"
     ingress.until(lambda: asyncio.run(steadily(ingress, rate=1000, seconds=0.05)) and len(ingress.rows(prepared)) == 2)
-    reply = asyncio.run(_given_up_at_a_lock(ingress, postgres))
+    reply = asyncio.run(_given_up_at_a_lock(ingress, freezable_postgres))
     assert (204, "spool") == durability(reply)
     (spooled,) = [fields for _, fields in client.xrange(SPOOL)]
     assert str(reply.header("x-penstock-event")).encode() in spooled[b"event-1"]
 
 
-async def _given_up_at_a_lock(ingress: "Ingress", postgres: "Server") -> "Reply":
+async def _given_up_at_a_lock(ingress: "Ingress", freezable_postgres: "Server") -> "Reply":
     """Hold the INSERT of a delivery at a lock until its sender was answered; then see it succeed."""
     lock = await asyncpg.connect(ingress.database_url)
     watcher = await asyncpg.connect(ingress.database_url)
@@ -159,7 +161,7 @@ async def _given_up_at_a_lock(ingress: "Ingress", postgres: "Server") -> "Reply"
             while not await watcher.fetchval("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"):
                 pass
             # The request to cancel the INSERT, which follows it, needs the parent process; so does every probe.
-            os.kill(postgres.process.pid, signal.SIGSTOP)
+            os.kill(freezable_postgres.process.pid, signal.SIGSTOP)
             reply = await posting
         kept = "SELECT count(*) FROM events WHERE id::text = $1 AND durability = 'postgres'"
         async with asyncio.timeout(10):
@@ -167,15 +169,15 @@ async def _given_up_at_a_lock(ingress: "Ingress", postgres: "Server") -> "Reply"
                 pass
         return reply
     finally:
-        postgres.wake()
+        freezable_postgres.wake()
         lock.terminate()
         watcher.terminate()
 
 
-def test_both_away(ingress: "Ingress", postgres: "Server", spooling_redis: "Server") -> None:
+def test_both_away(ingress: "Ingress", freezable_postgres: "Server", spooling_redis: "Server") -> None:
     """503 within 4 s, and at once when both are known to be away; either one's return is enough."""
     assert (204, "postgres") == durability(ingress.imin(b"{}"))
-    postgres.freeze()
+    freezable_postgres.freeze()
     spooling_redis.freeze()
     reply, took = timed(lambda: ingress.imin(b"{}"))
     assert (503, None) == durability(reply)
@@ -189,16 +191,16 @@ def test_both_away(ingress: "Ingress", postgres: "Server", spooling_redis: "Serv
     ingress.until(lambda: durability(ingress.imin(b"{}")) == (204, "spool"), 5)
     spooling_redis.freeze()
     ingress.until(lambda: ingress.imin(b"{}").status == 503, 10)
-    postgres.wake()
+    freezable_postgres.wake()
     ingress.until(lambda: durability(ingress.imin(b"{}")) == (204, "postgres"), 5)
     spooling_redis.wake()
 
 
 def test_redis_that_restarts_while_it_is_needed(
-    ingress: "Ingress", postgres: "Server", spooling_redis: "Server", tmp_path: Path, client: "redis.Redis"
+    ingress: "Ingress", freezable_postgres: "Server", spooling_redis: "Server", tmp_path: Path, client: "redis.Redis"
 ) -> None:
     """What was acknowledged is there after its restart, and spooling goes on by itself."""
-    postgres.freeze()
+    freezable_postgres.freeze()
     assert (204, "spool") == durability(ingress.imin(b"{}"))
     spooling_redis.process.kill()
     spooling_redis.process.wait(10)
@@ -214,14 +216,14 @@ def test_redis_that_restarts_while_it_is_needed(
     [("appendonly", "no"), ("maxmemory", "1"), ("maxmemory-policy", "allkeys-lru")],
 )
 def test_redis_that_would_lose_events(
-    ingress: "Ingress", postgres: "Server", client: "redis.Redis", setting: str, value: str
+    ingress: "Ingress", freezable_postgres: "Server", client: "redis.Redis", setting: str, value: str
 ) -> None:
     """Without append-only file or memory, or where any key may be evicted, nothing is acknowledged from the spool."""
     if setting == "maxmemory-policy":
         client.config_set("maxmemory", "100mb")
     client.config_set(setting, value)
     assert (204, "postgres") == durability(ingress.imin(b"{}"))
-    postgres.freeze()
+    freezable_postgres.freeze()
     reply, took = timed(lambda: ingress.imin(b"{}"))
     assert (503, None) == durability(reply)
     assert took < 4
@@ -233,9 +235,9 @@ def test_redis_that_would_lose_events(
     ingress.until(lambda: not client.info("persistence")["aof_rewrite_in_progress"])
 
 
-def test_large_bodies(ingress: "Ingress", postgres: "Server", client: "redis.Redis") -> None:
+def test_large_bodies(ingress: "Ingress", freezable_postgres: "Server", client: "redis.Redis") -> None:
     """The spool holds the key of a large body, which lies complete in the blob store."""
-    postgres.freeze()
+    freezable_postgres.freeze()
     ingress.until(lambda: durability(ingress.imin(b"{}")) == (204, "spool"))
     before = client.xlen(SPOOL)
     assert (204, "spool") == durability(ingress.imin(bytes(200_000)))
@@ -247,12 +249,12 @@ def test_large_bodies(ingress: "Ingress", postgres: "Server", client: "redis.Red
     assert (204, "spool") == durability(ingress.imin(b"{}"))
 
 
-def test_the_bound(ingress: "Ingress", postgres: "Server", client: "redis.Redis") -> None:
+def test_the_bound(ingress: "Ingress", freezable_postgres: "Server", client: "redis.Redis") -> None:
     """Half of what Redis may use is for the spool: then it is 503, while the queues still have room."""
     used = int(client.info("memory")["used_memory"])
     client.config_set("maxmemory", used + 4_000_000)
     half = (used + 4_000_000) // 2
-    postgres.freeze()
+    freezable_postgres.freeze()
     statuses = []
     while not statuses or statuses[-1] == 204:
         statuses.append(ingress.imin(bytes(60_000)).status)
@@ -261,10 +263,12 @@ def test_the_bound(ingress: "Ingress", postgres: "Server", client: "redis.Redis"
     assert client.lpush("penstock.imin", "x" * 1000)
 
 
-def test_a_stopping_ingress_spools_what_it_holds(ingress: "Ingress", postgres: "Server", client: "redis.Redis") -> None:
+def test_a_stopping_ingress_spools_what_it_holds(
+    ingress: "Ingress", freezable_postgres: "Server", client: "redis.Redis"
+) -> None:
     """SIGTERM while a commit hangs: the request is answered from the spool before the process ends."""
     assert (204, "postgres") == durability(ingress.imin(b"{}"))
-    postgres.freeze()
+    freezable_postgres.freeze()
     wire = ingress.wire()
     wire.send(b"POST /webhooks/imin HTTP/1.1\r\nHost: x\r\nX-Api-Key: imin-key\r\nContent-Length: 4\r\n\r\nbody")
     time.sleep(0.3)

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def frozen_postgres(postgres: "Server") -> Iterator["Server"]:
+def frozen_postgres(freezable_postgres: "Server") -> Iterator["Server"]:
     """Postgres accepts connections and answers nothing until the test wakes it or ends."""
-    yield postgres
-    postgres.wake()
+    yield freezable_postgres
+    freezable_postgres.wake()
 
 
 def refused(ingress: "Ingress", body: bytes = b"{}") -> float:
@@ -97,9 +97,9 @@ def _cut_the_commit(ingress: "Ingress") -> int:
     return asyncio.run(cut())
 
 
-def test_a_broken_table_is_our_fault_not_the_senders(start_ingress: "Start", postgres: "Server") -> None:
+def test_a_broken_table_is_our_fault_not_the_senders(start_ingress: "Start", freezable_postgres: "Server") -> None:
     """A database without our tables is a 503, and the log says what Postgres said."""
-    ingress = start_ingress(database_url=postgres.url.removesuffix("/postgres") + "/template1")
+    ingress = start_ingress(database_url=freezable_postgres.url.removesuffix("/postgres") + "/template1")
     refused(ingress)
     assert "events" in ingress.log()
 
