@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -14,7 +14,7 @@ from obstore.exceptions import BaseError, NotFoundError
 from obstore.store import LocalStore, S3Store
 
 from shared.errors import PenstockError, SettingsError, StoreAway
-from shared.sealing import Keys
+from shared.sealing import PREFIX_BYTES, Keys, Sealed
 
 
 if TYPE_CHECKING:
@@ -37,6 +37,21 @@ class BlobMissing(PenstockError):
     """No object has this key."""
 
 
+def store_at(url: str) -> tuple[LocalStore | S3Store, Path | None]:
+    """The store of a URL, and its folder where it is one. Raises SettingsError, StoreAway."""
+    parts = urlsplit(url)
+    if parts.scheme == "file" and not parts.netloc and parts.path.startswith("/"):
+        folder = Path(unquote(parts.path))
+        try:
+            return LocalStore(folder, mkdir=True), folder
+        except (BaseError, OSError) as error:
+            raise _away(url, error) from None
+    if parts.scheme == "s3" and parts.netloc:
+        prefix = parts.path.strip("/") or None
+        return S3Store(parts.netloc, prefix=prefix, client_options=_CLIENT, retry_config=_RETRY), None
+    raise SettingsError("PENSTOCK_BLOB_URL: must be file:///absolute/path or s3://bucket/prefix")
+
+
 class BlobStore:
     """Sealed objects by key. Every method raises StoreAway when the store does not answer."""
 
@@ -52,23 +67,17 @@ class BlobStore:
 
         S3's credentials, region and endpoint come from the usual ``AWS_...`` environment variables.
         """
-        parts = urlsplit(url)
-        if parts.scheme == "file" and not parts.netloc and parts.path.startswith("/"):
-            folder = Path(unquote(parts.path))
-            try:
-                return cls(LocalStore(folder, mkdir=True), url=url, folder=folder, keys=keys)
-            except (BaseError, OSError) as error:
-                raise _away(url, error) from None
-        if parts.scheme == "s3" and parts.netloc:
-            s3 = S3Store(
-                parts.netloc, prefix=parts.path.strip("/") or None, client_options=_CLIENT, retry_config=_RETRY
-            )
-            return cls(s3, url=url, folder=None, keys=keys)
-        raise SettingsError("PENSTOCK_BLOB_URL: must be file:///absolute/path or s3://bucket/prefix")
+        store, folder = store_at(url)
+        return cls(store, url=url, folder=folder, keys=keys)
 
-    async def put(self, key: str, content: bytes | memoryview, event_id: UUID) -> None:
-        """Seal and keep; when this returns, the object is complete and on disk."""
-        sealed = self._keys.seal(content, event_id)
+    async def put(
+        self, key: str, content: bytes | memoryview, event_id: UUID, account: tuple[str, str] | None = None
+    ) -> None:
+        """Seal (with a data key of the account, if one may be used) and keep.
+
+        When this returns, the object is complete and on disk.
+        """
+        sealed = self._keys.seal(content, event_id, account)
         await self._trying(obstore.put_async(self._store, key, sealed))
         await self._to_disk(key)
 
@@ -103,6 +112,21 @@ class BlobStore:
             await self._trying(obstore.delete_async(self._store, key))
         except BlobMissing:
             return
+
+    async def sealed_with(self, key: str) -> Sealed | None:
+        """Which key the object takes. Raises BlobMissing."""
+        beginning = await self._trying(obstore.get_range_async(self._store, key, start=0, end=PREFIX_BYTES))
+        return Sealed.of(bytes(beginning))
+
+    async def list(self, prefix: str) -> AsyncIterator[Sequence[str]]:
+        """The keys under a prefix, which ends at a ``/``, in batches."""
+        batches = aiter(obstore.list(self._store, prefix))
+        while True:
+            try:
+                batch = await self._trying(anext(batches))
+            except StopAsyncIteration:
+                return
+            yield [found["path"] for found in batch]
 
     async def _pieces(self, key: str) -> AsyncIterator[bytes]:
         result = await self._trying(obstore.get_async(self._store, key))

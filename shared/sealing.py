@@ -5,7 +5,9 @@ A sealed message is a header and one or more chunks:
     header   version (1 byte) | key id (8) | salt (16)
     chunk    up to 64 KiB of ciphertext | tag (16)
 
-The key of each message comes by HKDF-SHA256 from the master key, the salt and the event's id. A chunk's nonce is its
+Version 2 is sealed with a data key of its account, which lies in Postgres, wrapped by a master key; version 1 with a
+master key itself: data keys, and what comes in while no data key can be had. The key of each message comes by
+HKDF-SHA256 from that key, the salt and the event's id. A chunk's nonce is its
 index and a flag that marks the last one (the STREAM construction: https://eprint.iacr.org/2015/189), so chunks cannot
 be left out, put in another order or moved to another event, and a message cannot be cut at a chunk's edge.
 """
@@ -16,7 +18,7 @@ import hashlib
 import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import UUID
 
 from cryptography.exceptions import InvalidTag
@@ -25,15 +27,20 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from pydantic import SecretStr
 
+from shared.data_keys import DataKeys
 from shared.errors import PenstockError, SettingsError
 
 
 CHUNK_BYTES: Final = 64 * 1024
 VERSION: Final = 1
+"""Sealed with a master key."""
+DATA_VERSION: Final = 2
+"""Sealed with a data key."""
 
-_VERSION = bytes((VERSION,))
 _KEY_BYTES = 32
 _KEY_ID_BYTES = 8
+PREFIX_BYTES: Final = 1 + _KEY_ID_BYTES
+"""The beginning of a sealed message that says which key it takes."""
 _SALT_BYTES = 16
 _HEADER_BYTES = 1 + _KEY_ID_BYTES + _SALT_BYTES
 _TAG_BYTES = 16
@@ -45,16 +52,32 @@ class BrokenSeal(PenstockError):
 
 
 class UnknownKey(BrokenSeal):
-    """It was sealed with a key that PENSTOCK_ENCRYPTION_KEYS does not hold (any more)."""
+    """It was sealed with a key that this process does not have: removed, destroyed by erasure, or not loaded yet."""
+
+
+class Sealed(NamedTuple):
+    """What the header of a sealed message says: which key it takes. ``by_master``: a master key, else a data key."""
+
+    by_master: bool
+    key_id: bytes
+
+    @classmethod
+    def of(cls, message: bytes | memoryview) -> "Sealed | None":
+        """None for what is too short, or of another version."""
+        header = bytes(message[:PREFIX_BYTES])
+        if len(header) < PREFIX_BYTES or header[0] not in {VERSION, DATA_VERSION}:
+            return None
+        return cls(header[0] == VERSION, header[1:])
 
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """The master keys: the newest seals, every one unseals."""
+    """The master keys (the newest seals, every one unseals), and the data keys that were unwrapped with them."""
 
     newest: bytes = field(repr=False)
     """The id of the key that seals."""
     by_id: Mapping[bytes, bytes] = field(repr=False)
+    data: DataKeys = field(default_factory=DataKeys, repr=False, compare=False)
 
     @classmethod
     def parse(cls, keys: Sequence[SecretStr]) -> "Keys":
@@ -64,14 +87,14 @@ class Keys:
                 "PENSTOCK_ENCRYPTION_KEYS: no key is set; `penstock keys generate` prints one to put there"
             )
         parsed = [_parse_key(key.get_secret_value(), number) for number, key in enumerate(keys, 1)]
-        return cls(newest=_key_id(parsed[0]), by_id={_key_id(key): key for key in parsed})
+        return cls(newest=key_id_of(parsed[0]), by_id={key_id_of(key): key for key in parsed})
 
-    def seal(self, data: bytes | memoryview, event_id: UUID) -> bytes:
-        """Seal a whole message."""
+    def seal(self, data: bytes | memoryview, event_id: UUID, account: tuple[str, str] | None = None) -> bytes:
+        """Seal a whole message, with a data key of the account (provider, name) if one may be used now."""
         if len(data) <= CHUNK_BYTES:
-            header, cipher = _begun(self, event_id)
+            header, cipher = _begun(self, event_id, account)
             return header + cipher.encrypt(_ONLY_NONCE, data, header)
-        sealer = Sealer(self, event_id)
+        sealer = Sealer(self, event_id, account)
         return sealer.update(data) + sealer.finish()
 
     def unseal(self, sealed: bytes | memoryview, event_id: UUID) -> bytes:
@@ -104,8 +127,8 @@ class Keys:
 class Sealer:
     """Seals a message of unknown length while it streams in."""
 
-    def __init__(self, keys: Keys, event_id: UUID) -> None:
-        self._header, self._cipher = _begun(keys, event_id)
+    def __init__(self, keys: Keys, event_id: UUID, account: tuple[str, str] | None = None) -> None:
+        self._header, self._cipher = _begun(keys, event_id, account)
         self._unsent = self._header
         self._held = bytearray()
         self._index = 0
@@ -142,13 +165,19 @@ class _Opener:
         self._header = bytes(header)
         if len(self._header) < _HEADER_BYTES:
             raise BrokenSeal("the sealed message is cut before its header ends")
-        if self._header[0] != VERSION:
-            raise BrokenSeal(f"the sealed message has format version {self._header[0]}; known is {VERSION}")
-        key = keys.by_id.get(self._header[1 : 1 + _KEY_ID_BYTES])
+        sealed = Sealed.of(self._header)
+        if sealed is None:
+            raise BrokenSeal(f"the sealed message has format version {self._header[0]}; known are 1 and 2")
+        key = keys.by_id.get(sealed.key_id) if sealed.by_master else keys.data.secret(sealed.key_id)
+        if key is None and sealed.by_master:
+            raise UnknownKey(
+                f"sealed with the key {sealed.key_id.hex()}, which is not in PENSTOCK_ENCRYPTION_KEYS; put it back "
+                "behind the newest one"
+            )
         if key is None:
             raise UnknownKey(
-                f"sealed with the key {self._header[1 : 1 + _KEY_ID_BYTES].hex()}, which is not in "
-                "PENSTOCK_ENCRYPTION_KEYS; put it back behind the newest one"
+                f"sealed with the data key {sealed.key_id.hex()}, which is not there: it was destroyed by erasure, or "
+                "wrapped by a key that is not in PENSTOCK_ENCRYPTION_KEYS"
             )
         self._cipher = _message_cipher(key, self._header[1 + _KEY_ID_BYTES :], event_id)
         self._index = 0
@@ -167,6 +196,16 @@ def generate_key() -> str:
     return base64.urlsafe_b64encode(os.urandom(_KEY_BYTES)).decode()
 
 
+def context_of(*names: str) -> UUID:
+    """What binds a message that belongs to no event to its place: a digest of the names, in the form of an id."""
+    return UUID(bytes=hashlib.blake2b("\x1f".join(names).encode(), digest_size=16).digest())
+
+
+def key_id_of(key: bytes) -> bytes:
+    """The id of a master key: 8 bytes, from which nothing of the key follows."""
+    return hashlib.sha256(b"penstock key id" + key).digest()[:_KEY_ID_BYTES]
+
+
 def _parse_key(text: str, number: int) -> bytes:
     try:
         key = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
@@ -180,14 +219,13 @@ def _parse_key(text: str, number: int) -> bytes:
     return key
 
 
-def _key_id(key: bytes) -> bytes:
-    return hashlib.sha256(b"penstock key id" + key).digest()[:_KEY_ID_BYTES]
-
-
-def _begun(keys: Keys, event_id: UUID) -> tuple[bytes, AESGCM]:
+def _begun(keys: Keys, event_id: UUID, account: tuple[str, str] | None) -> tuple[bytes, AESGCM]:
     """The header of a new message, and its cipher."""
     salt = os.urandom(_SALT_BYTES)
-    return _VERSION + keys.newest + salt, _message_cipher(keys.by_id[keys.newest], salt, event_id)
+    if account is not None and (granted := keys.data.take(account)) is not None:
+        key_id, key = granted
+        return bytes((DATA_VERSION,)) + key_id + salt, _message_cipher(key, salt, event_id)
+    return bytes((VERSION,)) + keys.newest + salt, _message_cipher(keys.by_id[keys.newest], salt, event_id)
 
 
 def _message_cipher(key: bytes, salt: bytes, event_id: UUID) -> AESGCM:

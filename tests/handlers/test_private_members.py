@@ -1,0 +1,61 @@
+"""Private members lie sealed in Postgres; an application gets the whole record, and none whose key was destroyed."""
+
+from collections.abc import Callable
+
+import pytest
+
+from handlers.conftest import Configure, Store
+from penstock import Change, on
+from shared.private import seal_record
+from shared.providers.interface import Record
+from shared.providers.registry import PROVIDERS
+from workers.hand_over.delivering import HandingOver
+from workers.process import WorkerProcess
+
+
+ACCOUNT = ("magicline", "berlin")
+DATA = '{"id":1,"status":"MEMBER","bankAccount":{"iban":"DE89370400440532013000"}}'
+
+
+def seal_the_record(process: WorkerProcess, store: Store) -> None:
+    """What a worker would have stored for the customer of the only change."""
+    process.run(process.may_seal(*ACCOUNT))
+    privacy = PROVIDERS["magicline"].privacy
+    kept = seal_record(process.keys, *ACCOUNT, privacy, Record("magicline.customer", "1", DATA))
+    store.run("UPDATE records SET data = $1::jsonb, sealed = $2", kept.data, kept.sealed)
+
+
+@pytest.fixture
+def process(configured: Configure, store: Store) -> WorkerProcess:
+    """A worker, and one change of a sealed record that waits for its handler."""
+    made = configured("")
+    store.change(1)
+    seal_the_record(made, store)
+    return made
+
+
+def test_an_application_gets_the_private_members(process: WorkerProcess, store: Store) -> None:
+    """The table does not hold the IBAN; the change that is handed over does."""
+    got: list[Change] = []
+    on("magicline.customer", name="keep", start="beginning")(got.append)
+    assert "iban" not in str(store.run("SELECT data FROM records")[0]["data"])
+
+    assert "1 handed over" == HandingOver(process).run("keep")
+
+    assert {"bankAccount": {"iban": "DE89370400440532013000"}} == (got[0].record.model_extra or {})
+
+
+@pytest.mark.usefixtures("process")
+def test_a_change_whose_key_was_destroyed_is_not_handed_over(
+    configured: Callable[..., WorkerProcess], store: Store
+) -> None:
+    """It is as one whose change is not kept any more: told, and nobody tries again for ever."""
+    got: list[object] = []
+    on("magicline.customer", name="keep", start="beginning")(got.append)
+    store.run("DELETE FROM data_keys")
+    later = configured("")
+
+    assert "0 handed over" == HandingOver(later).run("keep")
+
+    assert [] == got
+    assert store.handover()["state"] in {"parked", "discarded"}

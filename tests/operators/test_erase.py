@@ -1,0 +1,137 @@
+"""Erasure: of one customer or of an account nothing is left, and of the others everything."""
+
+import asyncio
+from pathlib import Path
+
+import asyncpg
+import pytest
+import redis
+
+from ops.embedded.postgres import Postgres
+from ops.embedded.redis import Redis
+from shared.providers.interface import Record
+from shared.sealing import generate_key
+from tests.operators.conftest import Penstock, Store
+from tests.operators.marked import Marked, everything, files_with, text_of
+
+
+GOES, STAYS = "goes-31415926", "stays-27182818"
+KEY = generate_key()
+
+
+@pytest.fixture
+def marked(store: Store, empty_redis: Redis, tmp_path: Path) -> Marked:
+    """A Magicline account."""
+    return Marked(store.url, empty_redis.url, tmp_path / "data", KEY, "magicline", "berlin")
+
+
+def customer(subject: str) -> Record:
+    """A customer's record with something private."""
+    data = {"id": subject, "firstName": f"name-of-{subject}", "bankAccount": {"iban": f"iban-of-{subject}"}}
+    return Record("magicline.customer", subject, text_of(data))
+
+
+def two(marked: Marked, **more: bool) -> None:
+    """Both customers."""
+    for subject in (GOES, STAYS):
+        marked.fill(subject, {"entityId": subject, "said": f"word-of-{subject}"}, customer(subject), **more)
+
+
+def test_nothing_of_an_erased_customer_is_left_in_any_table_file_or_blob(
+    marked: Marked, store: Store, penstock: Penstock, postgres: Postgres, tmp_path: Path
+) -> None:
+    """After an erasure neither Postgres's rows nor its files nor the blobs hold the subject; the other is whole."""
+    two(marked)
+    marked.fill(GOES, {"entityId": GOES}, customer(GOES), blob=True)
+    assert GOES in everything(store.url)
+
+    done = penstock(
+        *("erase", "--provider", "magicline", "--account", "berlin", "--subject", GOES, "--yes", "--json"),
+        PENSTOCK_ENCRYPTION_KEYS=KEY,
+    )
+
+    assert "" == done.errors
+    assert 0 == done.status
+    [told] = done.lines
+    assert (2, 1, []) == (told["events"], told["records"], told["left"])
+    left = everything(store.url)
+    assert GOES not in left
+    assert left.count(STAYS) > 3
+    assert [] == [path for path in (tmp_path / "data" / "blobs").rglob("*") if path.is_file()]
+
+    async def settle() -> None:
+        connection = await asyncpg.connect(store.url)
+        await connection.execute("VACUUM FULL")
+        await connection.execute("CHECKPOINT")
+        await connection.close()
+
+    asyncio.run(settle())
+    assert [] == files_with(postgres.folder, [GOES.encode()])
+
+
+def test_an_erasure_that_was_broken_off_is_finished_by_the_next(
+    marked: Marked, store: Store, penstock: Penstock
+) -> None:
+    """With the events gone already, the changes and records that they led to are found all the same."""
+    two(marked)
+    store.run("DELETE FROM events", "DELETE FROM timeline", "DELETE FROM event_fetches")
+
+    arguments = ("erase", "--provider", "magicline", "--account", "berlin", "--subject", GOES, "--yes", "--json")
+    penstock(*arguments, PENSTOCK_ENCRYPTION_KEYS=KEY)
+
+    assert [(STAYS,)] == [tuple(row) for row in store.rows("SELECT external_id FROM records")]
+    assert [(STAYS,)] == [tuple(row) for row in store.rows("SELECT external_id FROM changes")]
+
+
+def test_a_dry_run_counts_and_removes_nothing(marked: Marked, store: Store, penstock: Penstock) -> None:
+    """What would go is told; every row stays."""
+    two(marked)
+    before = everything(store.url)
+
+    done = penstock(
+        *("erase", "--provider", "magicline", "--account", "berlin", "--subject", GOES, "--dry-run", "--json"),
+        PENSTOCK_ENCRYPTION_KEYS=KEY,
+    )
+
+    [told] = done.lines
+    assert (0, 1, 1, 1) == (done.status, told["events"], told["records"], told["changes"])
+    assert sorted(before.splitlines()) == sorted(everything(store.url).splitlines())
+
+
+def test_entries_of_the_spool_go_too(marked: Marked, penstock: Penstock, empty_redis: Redis) -> None:
+    """Of two spooled deliveries the subject's is removed, the other stays, and the count of bytes with it."""
+    two(marked, spooled=True)
+
+    penstock(
+        *("erase", "--provider", "magicline", "--account", "berlin", "--subject", GOES, "--yes"),
+        PENSTOCK_ENCRYPTION_KEYS=KEY,
+    )
+
+    with redis.Redis.from_url(empty_redis.url) as connection:
+        assert 1 == connection.xlen("penstock:spool")
+        assert 0 < int(connection.get("penstock:spool:bytes") or 0)
+
+
+def test_an_erased_account_leaves_no_row_and_no_key(
+    store: Store, empty_redis: Redis, penstock: Penstock, tmp_path: Path
+) -> None:
+    """Everything of the account goes, images and data key too; the other account's verification can still be read."""
+    for account in ("goes", "stays"):
+        marked = Marked(store.url, empty_redis.url, tmp_path / "data", KEY, "authenteq", account)
+        record = Record("authenteq.verification", f"v-{account}", text_of({"id": f"v-{account}", "surname": "Marked"}))
+        marked.fill(f"v-{account}", {"id": f"v-{account}"}, record)
+
+    done = penstock("erase", "--provider", "authenteq", "--account", "goes", "--yes", PENSTOCK_ENCRYPTION_KEYS=KEY)
+
+    assert "" == done.errors
+    assert 0 == done.status
+    assert "v-goes" not in everything(store.url)
+    assert [("stays",)] == [tuple(row) for row in store.rows("SELECT DISTINCT account FROM data_keys")]
+    assert 1 == len([path for path in (tmp_path / "data" / "blobs").rglob("*") if path.is_file()])
+    shown = penstock("records", "list", "--json", PENSTOCK_ENCRYPTION_KEYS=KEY)
+    assert [{"id": "v-stays", "surname": "Marked"}] == [line["data"] for line in shown.lines]
+
+
+def test_without_yes_nobody_is_erased_by_a_script(penstock: Penstock) -> None:
+    """Without a terminal and without --yes it is bad usage."""
+    assert 2 == penstock("erase", "--provider", "imin", "--account", "main").status
