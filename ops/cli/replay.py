@@ -1,21 +1,29 @@
 """``penstock events replay``: the rows change in ``shared.store.replaying``; here is what an operator sees of it."""
 
 import asyncio
-import getpass
 import sys
 from collections import Counter
+from collections.abc import AsyncIterator, Sequence
 from typing import Annotated
 from uuid import UUID
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from ops.cli import choices
-from ops.cli.output import Column, note, print_json, print_table
-from ops.cli.store import found, writing_store
+from ops.cli.output import Column, moment, note, print_json, print_table
+from ops.cli.resuming import require_one_way, require_order, resumable, tell
+from ops.cli.store import found, reading_store, writing_store
+from ops.forecasts import forecasts_of_replay
+from shared.settings import Settings
 from shared.store import replaying
-from shared.store.replaying import DONE, EXPLANATIONS, Selection
+from shared.store.pacing import Pace, pace_of
+from shared.store.postgres import Connection
+from shared.store.reading.connecting import reading
+from shared.store.reading.touching import Touched, touched
+from shared.store.replaying import DONE, EXPLANATIONS, Replay
+from shared.store.selecting import Selection, refuse_missing
 
 
 _COLUMNS = (
@@ -31,58 +39,133 @@ def replay(
     ids: Annotated[list[UUID] | None, typer.Argument(metavar="[ID]...", help="The events; or use the filters.")] = None,
     state: choices.State = None,
     provider: choices.Provider = None,
-    since: choices.Since = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what would be replayed.")] = False,
+    account: choices.Account = None,
+    kind: choices.EventType = None,
+    error: choices.Error = None,
+    since: choices.SinceTyped = None,
+    until: choices.UntilTyped = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only list what would be replayed, and how long its calls would take.")
+    ] = False,
     reason: Annotated[str, typer.Option(help="Why; it goes into each event's timeline.")] = "",
+    rate: choices.Rate = None,
     as_json: choices.Json = False,
 ) -> None:
     """Replay events: plan them again from their kept bodies. Waiting ones make their calls at once.
 
-    With ids those events, with filters every event that they let through. Done events are replayed too when they are
-    selected. Exit status 1 if an id is unknown (then nothing is replayed) or could not be replayed.
+    With ids those events, with filters every event that they let through, done ones as well; discarded ones only by
+    their ids. Live deliveries go first. Broken off, the same command goes on where it stopped; `penstock replays list`
+    shows who replayed what. Exit status 1 if an id is unknown (then nothing is replayed) or could not be replayed.
     """
-    if not ids and not (state or provider or since):
-        raise typer.BadParameter("name events by id, or select them by --state, --provider or --since")
-    if ids and (state or provider or since):
-        raise typer.BadParameter("name events by id or select them by filters, not both")
-    selection = Selection(tuple(ids or ()), provider, state, since)
-    outcomes = asyncio.run(_replay(selection, dry_run=dry_run, reason=reason, as_json=as_json))
-    for outcome, number in outcomes.items():
-        if not dry_run or outcome not in DONE:
-            note(f"{number:,} {'event' if number == 1 else 'events'}: {EXPLANATIONS[outcome]}")
-    if not outcomes:
-        note("There is no such event.")
+    require_one_way(ids, any((state, provider, account, kind, error, since, until)))
+    require_order(since, until)
+    selection = Selection(
+        tuple(dict.fromkeys(ids or ())),
+        provider,
+        account,
+        state,
+        kind,
+        error,
+        choices.at_of(since),
+        choices.at_of(until),
+    )
+    run = _Run(selection, (since, until), reason, pace_of(rate), as_json=as_json)
+    outcomes = asyncio.run(run.dry() if dry_run else run.replay())
+    tell(outcomes, EXPLANATIONS, ("event", "events"), DONE if dry_run else ())
     if ids and outcomes.keys() - DONE:
         raise typer.Exit(1)
 
 
-async def _replay(selection: Selection, *, dry_run: bool, reason: str, as_json: bool) -> Counter[replaying.Outcome]:
-    outcomes: Counter[replaying.Outcome] = Counter()
-    async with writing_store(found()) as connection:
-        total = await replaying.count(connection, selection)
-        with _progress() as progress:
-            task = progress.add_task("replaying", total=total, visible=not dry_run)
-            batches = replaying.replay(
-                connection, selection, note=f"{reason or 'no reason given'} (by {getpass.getuser()})", dry_run=dry_run
-            )
+class _Run:
+    def __init__(
+        self,
+        selection: Selection,
+        times: tuple[choices.Typed | None, choices.Typed | None],
+        reason: str,
+        pace: Pace,
+        *,
+        as_json: bool,
+    ) -> None:
+        self._selection = selection
+        self._times = times
+        self._reason = reason
+        self._pace = pace
+        self._as_json = as_json
+
+    async def replay(self) -> Counter[replaying.Outcome]:
+        """Do it, and count what became of the events."""
+        asked = {name: value for name, value in self._selection._asdict().items() if name not in {"since", "until"}}
+        async with writing_store(found()) as connection:
+            await refuse_missing(connection, self._selection.ids)
+            async with resumable(connection, "events", asked, self._times, self._reason) as run:
+                batches = replaying.replay(
+                    connection,
+                    self._selection._replace(since=run.since, until=run.until),
+                    note=run.note,
+                    after=UUID(run.position) if run.position else None,
+                    replay_id=run.id,
+                    pace=self._pace,
+                )
+                return await self._follow(batches, listed=bool(self._selection.ids))
+
+    async def dry(self) -> Counter[replaying.Outcome]:
+        """List what would be replayed, and say how long its calls would take."""
+        settings = found()
+        all_touched = Touched()
+        async with writing_store(settings) as connection:
+            await refuse_missing(connection, self._selection.ids)
+            batches = replaying.replay(connection, self._selection, note="", dry_run=True)
+            outcomes = await self._follow(_noting(connection, batches, all_touched), listed=True)
+        await _tell_of_calls(settings, all_touched)
+        return outcomes
+
+    async def _follow(self, batches: AsyncIterator[Sequence[Replay]], *, listed: bool) -> Counter[replaying.Outcome]:
+        outcomes: Counter[replaying.Outcome] = Counter()
+        with _progress(visible=not listed) as progress:
+            line = progress.add_task("", total=None)
             async for batch in batches:
                 outcomes.update(event.outcome for event in batch)
-                progress.update(task, advance=len(batch))
-                if as_json:
+                progress.update(line, description=f"{outcomes.total():,} events")
+                if self._as_json:
                     print_json([event._asdict() for event in batch])
-                elif dry_run or selection.ids:
+                elif listed:
                     print_table(batch, _COLUMNS)
-    return outcomes
+        return outcomes
 
 
-def _progress() -> Progress:
-    """A bar on a terminal, nothing elsewhere."""
+async def _noting(
+    connection: Connection, batches: AsyncIterator[Sequence[Replay]], into: Touched
+) -> AsyncIterator[Sequence[Replay]]:
+    async for batch in batches:
+        into.add(await touched(connection, [event.id for event in batch if event.outcome in DONE]))
+        yield batch
+
+
+async def _tell_of_calls(settings: Settings, all_touched: Touched) -> None:
+    async with reading_store(settings) as engine, reading(engine) as connection:
+        forecasts = await forecasts_of_replay(connection, settings, all_touched)
+    for (provider, account), count in sorted(all_touched.events.items()):
+        forecast = forecasts.get((provider, account))
+        calls = sum(number for key, number in all_touched.calls.items() if key[:2] == (provider, account))
+        said = f"{provider} {account}: {count:,} {'event' if count == 1 else 'events'}, about {calls:,} calls"
+        if forecast:
+            said = f"{said}; with what waits already, {forecast.detail}"
+            if forecast.done_at:
+                said = f"{said}; done about {moment(forecast.done_at)}"
+        note(f"{said}.")
+        if unknown := all_touched.without_calls.get((provider, account)):
+            note(
+                f"{provider} {account}: {unknown:,} of them never made a call: what they ask for is known once planned."
+            )
+
+
+def _progress(*, visible: bool) -> Progress:
+    """A line on a terminal, nothing elsewhere."""
     return Progress(
+        SpinnerColumn(),
         TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
+        TimeElapsedColumn(),
         console=Console(stderr=True),
-        disable=not sys.stderr.isatty(),
+        disable=not (visible and sys.stderr.isatty()),
         transient=True,
     )

@@ -23,6 +23,8 @@ class OutgoingChange:
     event_id: UUID | None
     at: datetime
     record: str | None
+    sealed: bytes | None = None
+    """The record's private members as they lie in Postgres; the worker opens them before anybody gets the change."""
 
     def as_json(self) -> bytes:
         """The object that handlers get; the record's numbers keep every digit."""

@@ -20,7 +20,9 @@ class Handler(Section):
     """Where changes go by HTTP, and how gently."""
 
     name: Name
+    """What the handler is remembered by: its place in the feed belongs to the name."""
     url: str
+    """Where messages are sent, by ``POST``."""
     secret: SecretStr
     """The newest signing secret: ``whsec_`` and base64, as the Standard Webhooks specification has them."""
     older_secrets: tuple[SecretStr, ...] = ()
@@ -28,13 +30,17 @@ class Handler(Section):
     kinds: tuple[str, ...] = ()
     """Which record kinds; none named: all."""
     ops: tuple[Op, ...] = OPS
+    """Which changes."""
     start: Literal["now", "beginning"] = "now"
     """Whether a handler that is new begins with what changes from now on, or with all that the feed still holds."""
     concurrency: int = Field(default=10, ge=1, le=100)
     """How many messages may be under way at a time, over all workers; of one record always one."""
     budget: Budget | None = None
+    """At most so many messages in such a time; unset: as fast as the application answers."""
     timeout_seconds: float = Field(default=15.0, gt=0, le=60)
+    """How long an answer may take."""
     allow_insecure: bool = False
+    """True: ``http://`` also to other machines than this one."""
     allow_private: bool = False
     """Whether the name may resolve to an address of a private network. A loopback address in the URL itself may."""
 

@@ -1,7 +1,9 @@
 """Where messages may go is decided by the address that a name resolves to, when the connection is made."""
 
 import asyncio
+import contextlib
 import socket
+import threading
 from collections.abc import Callable
 
 import pytest
@@ -10,8 +12,8 @@ from pydantic import ValidationError
 from handlers.conftest import SECRET, Store, handler
 from handlers.receiving import receiving
 from shared.handlers.settings import Handler
+from workers.addresses import ForbiddenAddress, socket_factory
 from workers.calling import NoAnswer
-from workers.hand_over.addresses import ForbiddenAddress, socket_factory
 from workers.hand_over.delivering import HandingOver
 from workers.hand_over.posting import Poster
 
@@ -28,7 +30,7 @@ def _address(text: str) -> tuple[object, ...]:
 def test_public_addresses_are_connected_to(address: str) -> None:
     """Whatever the settings say."""
     for allow_private in (False, True):
-        socket_factory("app.example.com", allow_private=allow_private)(_address(address)).close()
+        socket_factory(at_home=False, allow_private=allow_private)(_address(address)).close()
 
 
 @pytest.mark.parametrize(
@@ -37,8 +39,8 @@ def test_public_addresses_are_connected_to(address: str) -> None:
 def test_private_addresses_only_when_the_settings_allow_it(address: str) -> None:
     """A public name that resolves to one may be an attack (DNS rebinding)."""
     with pytest.raises(ForbiddenAddress, match="allow_private"):
-        socket_factory("app.example.com", allow_private=False)(_address(address))
-    socket_factory("app.example.com", allow_private=True)(_address(address)).close()
+        socket_factory(at_home=False, allow_private=False)(_address(address))
+    socket_factory(at_home=False, allow_private=True)(_address(address)).close()
 
 
 @pytest.mark.parametrize(
@@ -48,23 +50,23 @@ def test_addresses_that_no_application_has_are_never_connected_to(address: str) 
     """Link-local (a cloud's metadata), multicast, unspecified, reserved."""
     for allow_private in (False, True):
         with pytest.raises(ForbiddenAddress):
-            socket_factory("app.example.com", allow_private=allow_private)(_address(address))
+            socket_factory(at_home=False, allow_private=allow_private)(_address(address))
 
 
 @pytest.mark.parametrize("address", ["::ffff:10.0.0.5", "64:ff9b::a00:5", "2002:0a00:0005::1", "::ffff:127.0.0.1"])
 def test_a_private_address_inside_an_ipv6_one_is_private(address: str) -> None:
     """Mapped, NAT64, 6to4."""
     with pytest.raises(ForbiddenAddress):
-        socket_factory("app.example.com", allow_private=False)(_address(address))
+        socket_factory(at_home=False, allow_private=False)(_address(address))
 
 
 def test_a_url_that_names_a_loopback_address_reaches_this_machine_alone() -> None:
     """That is said in the settings, and nothing else is."""
-    socket_factory("127.0.0.1", allow_private=False)(_address("127.0.0.1")).close()
-    socket_factory("localhost", allow_private=False)(_address("::1")).close()
+    socket_factory(at_home=True, allow_private=False)(_address("127.0.0.1")).close()
+    socket_factory(at_home=True, allow_private=False)(_address("::1")).close()
     for address in ("10.0.0.5", "8.8.8.8"):
         with pytest.raises(ForbiddenAddress):
-            socket_factory("localhost", allow_private=False)(_address(address))
+            socket_factory(at_home=True, allow_private=False)(_address(address))
 
 
 def test_a_name_that_resolves_to_this_machine_is_not_reached(store: Store, handing: Handing) -> None:
@@ -112,3 +114,40 @@ def test_a_silent_host_costs_no_more_than_the_timeout() -> None:
 
         with pytest.raises(NoAnswer, match=r"within 0\.2 s"):
             asyncio.run(post())
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        b"SSH-2.0-server\r\n",
+        bytes(range(256)) * 300,
+        b"HTTP/1.1 200 OK\r\nx: " + b"y" * 100_000,
+        b"HTTP/1.1 204\r\n",
+        b"",
+    ],
+    ids=["another protocol", "bytes", "an endless header", "half an answer", "nothing"],
+)
+def test_garbage_is_no_answer(garbage: bytes) -> None:
+    """Whatever it says, it did not say that it has the change."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/"
+        told = Handler.model_validate({"name": "crm", "url": url, "secret": SECRET, "timeout_seconds": 5})
+
+        def answer() -> None:
+            connection, _ = server.accept()
+            with connection, contextlib.suppress(OSError):
+                connection.recv(65536)
+                connection.sendall(garbage)
+
+        async def post() -> None:
+            poster = Poster()
+            try:
+                await poster.post(told, {}, b"{}")
+            finally:
+                await poster.close()
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        with pytest.raises(NoAnswer):
+            asyncio.run(post())
+        thread.join()

@@ -8,6 +8,7 @@ from decimal import Decimal
 
 import pytest
 from cloudevents.core.bindings.http import HTTPMessage, from_http_event
+from prometheus_client import REGISTRY
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from handlers.conftest import OLDER, PATIENT, SECRET, Store, handler
@@ -221,6 +222,27 @@ def test_a_handler_that_is_down_is_only_tried_now_and_then(store: Store, handing
         store.due()
         step.run("crm")
     assert {"done": 100} == store.states()
+
+
+def test_outcomes_are_counted_by_handler(store: Store, handing: Handing) -> None:
+    """Handed over, tried again, parked, removed, gone."""
+    store.change(4)
+    replies = {1: Reply(204), 2: Reply(500), 3: Reply(410)}
+    with receiving(lambda message: replies[message.data["seq"]]) as app:
+        step = handing(PATIENT + "max_attempts = 2\n" + handler(app.url, "concurrency = 1", name="counted"))
+        step.run("counted")
+        store.run("DELETE FROM changes WHERE seq = 4")
+        store.run("UPDATE handlers SET stopped_reason = NULL")
+        replies[3] = Reply(204)
+        store.due()
+        step.run("counted")
+
+    def count(outcome: str) -> float | None:
+        return REGISTRY.get_sample_value("penstock_handovers_total", {"handler": "counted", "outcome": outcome})
+
+    assert {"done": 2, "parked": 1, "discarded": 1} == store.states()
+    expected = {"ok": 2, "retried": 1, "parked": 1, "removed": 1, "gone": 1}
+    assert expected == {outcome: count(outcome) for outcome in expected}
 
 
 def test_messages_that_fail_together_open_the_circuit_no_longer(store: Store, handing: Handing) -> None:

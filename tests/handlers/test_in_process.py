@@ -2,13 +2,14 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from decimal import Decimal
 
 import pytest
 
-from handlers.conftest import PATIENT, Store
+from handlers.conftest import PATIENT, Store, handler
+from handlers.receiving import receiving
 from penstock import Change, on
 from penstock.records import MagiclineCustomer
 from workers.hand_over.delivering import HandingOver
@@ -61,6 +62,15 @@ def test_what_is_not_wanted_does_not_arrive(store: Store, handing: Handing) -> N
     on("magicline.customer", ops={"created"}, name="keep", start="beginning")(lambda change: got.append(change.seq))
     handing("").run("keep")
     assert [1] == got
+
+
+@pytest.mark.parametrize("returned", [False, 500, "no", {"status": "failed"}, object(), ValueError("not raised")])
+def test_what_a_function_returns_does_not_matter(store: Store, handing: Handing, returned: object) -> None:
+    """It has taken the change unless it raises."""
+    store.change()
+    on(name="keep", start="beginning")(lambda _: returned)
+    handing("").run("keep")
+    assert {"done": 1} == store.states()
 
 
 @pytest.mark.parametrize("error", [ValueError("no such customer"), SystemExit(3), KeyboardInterrupt()])
@@ -130,6 +140,45 @@ def test_attempts_end(store: Store, handing: Handing) -> None:
     assert "ValueError: never" in row["error_detail"]
 
 
+def test_a_function_that_always_raises_is_only_tried_now_and_then(store: Store, handing: Handing) -> None:
+    """After five failures in a row one change at a time; success closes the circuit."""
+    seqs: list[int] = []
+    broken = [True]
+
+    def keep(change: Change) -> None:
+        seqs.append(change.seq)
+        if broken[0]:
+            raise ConnectionError("the application's database is away")
+
+    store.change(40)
+    on(name="keep", start="beginning")(keep)
+    step = handing(PATIENT)
+    step.run("keep")
+    assert [1, 2, 3, 4, 5] == seqs
+    step.run("keep")
+    assert 5 == len(seqs)
+    store.run("UPDATE handlers SET open_until = NULL")
+    step.run("keep")
+    assert 6 == len(seqs)
+    broken[0] = False
+    store.due()
+    step.run("keep")
+    assert {"done": 40} == store.states()
+
+
+def test_a_name_that_a_url_has_as_well_gets_nothing(store: Store, handing: Handing) -> None:
+    """Nobody can tell which of the two is meant: the changes wait until one of them has another name."""
+    got: list[int] = []
+    store.change(3)
+    on(name="crm", start="beginning")(lambda change: got.append(change.seq))
+    with receiving() as app:
+        assert "give one of them another" in handing(handler(app.url)).run("crm")
+        assert [] == app.got
+    assert [] == got
+    handing("").run("crm")
+    assert [1, 2, 3] == got
+
+
 def test_a_record_that_does_not_fit_its_model_is_parked(store: Store, handing: Handing) -> None:
     """The field is named, its value is not; the others go on."""
     store.change(2)
@@ -151,9 +200,18 @@ def test_a_wrong_registration_is_refused() -> None:
         ({"concurrency": 0}, "concurrency"),
         ({"timeout_seconds": 61}, "timeout_seconds"),
         ({"start": "tomorrow"}, "start"),
+        ({"name": ""}, "name"),
+        ({"name": " "}, "name"),
+        ({"name": "two words"}, "name"),
     ):
         with pytest.raises(ValueError, match=named):
             on("magicline.customer", **wrong)
+    with pytest.raises(ValueError, match="yield"):
+        on()(_generates)
     on(name="twice")(test_attempts_end)
     with pytest.raises(ValueError, match="twice"):
         on(name="twice")(test_a_wrong_registration_is_refused)
+
+
+def _generates(change: Change) -> Iterator[Change]:
+    yield change

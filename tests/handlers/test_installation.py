@@ -101,18 +101,41 @@ def test_whatever_befalls_one_change_the_others_arrive(tmp_path: Path) -> None:
         for message in app.got:
             Webhook(SECRET).verify(message.body, dict(message.headers))
         assert {call[3] for call in calls} == {message.id for message in app.got}
+        assert {call[3] for call in calls} == {row["id"] for row in up.lines("changes", "tail")}
         _settings_without(tmp_path)
         findings = {row["item"]: row for row in _check(up)}
         assert "cannot be imported" in findings["handlers broken = nowhere"]["sentence"]
         assert "neither in the settings" in findings["handler crm"]["sentence"]
         assert "1 are parked" in findings["handler deadly"]["sentence"]
+        assert ("fix", True) == (
+            findings["handler plain"]["level"],
+            "shop.plain" in findings["handler plain"]["sentence"],
+        )
         listed = {row["name"]: row for row in up.lines("handlers", "list")}
         assert {"crm", "plain", "deadly", "hanging"} == set(listed)
         assert (0, 1) == (listed["deadly"]["behind"], listed["deadly"]["parked"])
 
 
+def test_the_first_handler_needs_no_restart(tmp_path: Path) -> None:
+    """Where there was none, the process that hands over is started when one appears in the settings."""
+    handler = f'[[handlers]]\nname = "crm"\nsecret = "{SECRET}"\n'
+
+    def names(up: Running) -> set[str]:
+        return {process["name"] for process in orjson.loads(up.penstock("status", "--json"))["processes"]}
+
+    with receiving(lambda _: Reply()) as app, started(tmp_path, "") as up:
+        assert "worker-handlers" not in names(up)
+        (tmp_path / "penstock.toml").write_text(f'{handler}url = "{app.url}"\nstart = "beginning"\n')
+        store = _store(up)
+        store.change(3)
+        assert until(lambda: len(app.got) == 3, 60, (tmp_path / "up.log").read_text)
+        assert "worker-handlers" in names(up)
+
+
 def _settings_without(folder: Path) -> None:
-    (folder / "penstock.toml").write_text(TIMING)
+    """Neither ``crm`` any more nor a name of its own for another one."""
+    clash = f'[[handlers]]\nname = "plain"\nsecret = "{SECRET}"\nurl = "http://127.0.0.1:1"\n'
+    (folder / "penstock.toml").write_text(TIMING + clash)
 
 
 def _check(up: Running) -> list[dict[str, str]]:

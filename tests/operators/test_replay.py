@@ -1,7 +1,10 @@
 """``penstock events replay``: which rows change, which are left alone, and what the operator is told."""
 
 import getpass
+import subprocess
+import sys
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -147,7 +150,7 @@ def test_an_unknown_id_stops_the_replay_of_all(store: Any, penstock: Any) -> Non
     known, unknown = new_id(), new_id()
     store.run(event(known, state="failed"))
     result = penstock("events", "replay", known, unknown)
-    assert (1, f"penstock: no event has the id {unknown}; nothing was replayed\n") == (result.status, result.errors)
+    assert (1, f"penstock: no event has the id {unknown}; nothing was done\n") == (result.status, result.errors)
     assert "failed" == _columns(store, known)["state"]
 
 
@@ -157,3 +160,101 @@ def test_a_replay_of_nothing_in_particular_or_by_both_ways_is_bad_usage(
 ) -> None:
     """Nobody replays everything by a slip of the hand."""
     assert 2 == penstock("events", "replay", *arguments).status
+
+
+def test_a_replay_is_written_down_with_who_and_why_and_goes_on_when_broken_off(store: Any, penstock: Any) -> None:
+    """An unfinished one of the same command goes on behind its place, for whoever types it; others begin anew."""
+    ids = [new_id() for _ in range(4)]
+    store.run(
+        *(event(event_id, state="failed") for event_id in ids),
+        (
+            """
+            INSERT INTO replays (what, asked, until, reason, who, position, counts)
+            VALUES ('events', $1, now(), 'the API is back', 'ana', $2, '{"replayed": 2}')
+            """,
+            '{"state": "failed", "since": "30000d"}',
+            f'"{ids[1]}"',
+        ),
+    )
+    result = penstock("events", "replay", "--state", "failed", "--since", "30000d")
+    assert "Going on with replay 1, which ana began" in result.errors
+    assert ids[2:] == [row["id"] for row in store.rows("SELECT id FROM events WHERE state = 'received' ORDER BY id")]
+    assert {"the API is back (by ana)"} == {row["detail"] for row in store.rows("SELECT detail FROM timeline")}
+    penstock("events", "replay", "--state", "failed", "--since", "30000d", "--reason", "rest")
+    newest, oldest = penstock("replays", "list", "--json").lines
+    assert ({"replayed": 2}, {"replayed": 4}) == (newest["counts"], oldest["counts"])
+    assert ("events", getpass.getuser(), "rest", {"state": "failed", "since": "30000d"}) == (
+        newest["what"],
+        newest["who"],
+        newest["reason"],
+        newest["asked"],
+    )
+    assert None not in {newest["finished_at"], oldest["finished_at"]}
+    assert b"since 30000d, state failed" in penstock("replays", "list").output
+
+
+def test_the_same_replay_is_not_begun_twice_at_once(store: Any, penstock: Any) -> None:
+    """While another process has it, nothing is done; exit status 1."""
+    store.run(event(state="failed"))
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDING, store.url], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
+        assert other.stdout is not None
+        assert b"held\n" == other.stdout.readline()
+        result = penstock("events", "replay", "--state", "failed")
+        other.communicate(b"\n")
+    assert (1, True) == (result.status, "the same replay is running at this moment" in result.errors)
+    assert [] == store.rows("SELECT FROM events WHERE state = 'received'")
+    assert 0 == penstock("events", "replay", "--state", "failed").status
+
+
+HOLDING = """
+import asyncio, sys
+from shared.store.locking import alone
+from shared.store.postgres import connect_once
+
+async def hold():
+    connection = await connect_once(sys.argv[1])
+    async with alone(connection, "replay", "events", '{"state":"failed"}') as mine:
+        print("held" if mine else "not held", flush=True)
+        sys.stdin.readline()
+
+asyncio.run(hold())
+"""
+
+
+def test_a_dry_run_says_what_its_calls_take_in_the_accounts_budgets(store: Any, penstock: Any, tmp_path: Path) -> None:
+    """By account: events, the calls that they asked for before, and how long those take as calls of the background."""
+    ids = [new_id() for _ in range(7)]
+    (tmp_path / "penstock.toml").write_text(
+        '[[imin.accounts]]\nname = "main"\nbase_url = "http://127.0.0.1:1"\nwebhook_keys = ["in"]\napi_key = "out"\n'
+        "budget = { calls = 2, seconds = 60 }\n"
+    )
+    store.run(
+        *(event(event_id, state="done") for event_id in ids),
+        *(fetch(f"customer-{number}", path=f"/api/v2/customer-accounts/{number}") for number in range(1, 6)),
+        *(link(event_id, number) for number, event_id in enumerate(ids[:5], 1)),
+        link(ids[5], 5),
+    )
+    result = penstock("events", "replay", "--provider", "imin", "--dry-run", "--json")
+    assert 7 == len(result.lines)
+    assert "imin main: 7 events, about 5 calls; with what waits already, 5 calls at 2/min" in result.errors
+    assert "1 of them never made a call" in result.errors
+    assert [] == store.rows("SELECT FROM replays")
+
+
+def test_account_event_type_reason_and_until_narrow_a_replay(store: Any, penstock: Any) -> None:
+    """All of them are to be met."""
+    wanted = {"state": "failed", "account": "berlin", "event_types": ["A", "B"], "error_reason": "refused"}
+    chosen = new_id()
+    store.run(
+        event(chosen, **wanted),
+        event(**{**wanted, "account": "main"}),
+        event(**{**wanted, "event_types": ["C"]}),
+        event(**{**wanted, "error_reason": "poison"}),
+        event(**wanted, received_at=NOW + timedelta(days=4)),
+    )
+    filters = ("--provider", "imin", "--account", "berlin", "--kind", "B", "--error", "refused")
+    times = ("--until", "2026-05-02T00:00Z", "--since", "2026-04-30T00:00Z")
+    assert 0 == penstock("events", "replay", *filters, *times, "--rate", "1000/s").status
+    assert [chosen] == [row["id"] for row in store.rows("SELECT id FROM events WHERE state = 'received'")]

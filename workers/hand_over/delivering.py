@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, TypeVar
@@ -14,16 +15,22 @@ from penstock.handlers import Handler as PythonHandler
 from penstock.handlers import registered
 from shared.errors import StoreAway
 from shared.handlers.envelope import CONTENT_TYPE, wrap
+from shared.handlers.names import clashes
 from shared.handlers.settings import TASK_SECONDS, Handler
 from shared.handlers.signing import sign
 from shared.handlers.subscriptions import of_python, of_settings
+from shared.private import open_record
 from shared.queue import HAND_OVER_TASK, HANDLERS_QUEUE
+from shared.sealing import BrokenSeal
 from shared.store.handovers import handed_over, handing_over
 from shared.store.handovers.handing_over import ClaimedHandover, Delivered, Subscription
 from shared.store.postgres import AWAY, Connection
+from shared.tracing import with_traceparent
 from workers.calling import NoAnswer
 from workers.hand_over.invoking import invoke
+from workers.hand_over.metrics import hand_over_metrics
 from workers.hand_over.posting import Poster
+from workers.hand_over.traces import handing_over_traced
 from workers.hand_over.verdicts import judge_answer, judge_silence, removed
 from workers.process import WorkerProcess
 from workers.transactions import again_on_conflict
@@ -56,6 +63,9 @@ class HandingOver:
         self._process.run(self._in_store(partial(handed_over.give_back, worker=self._process.id)))
         configuration = self._process.watch.current
         by_http = next((handler for handler in configuration.handlers if handler.name == name), None)
+        if clash := clashes(configuration.handlers, registered()).get(name):
+            log.error("nothing is handed over", reason=clash)
+            return clash
         if by_http:
             done = self._process.run(self._by_http(by_http, until))
         elif python := registered().get(name):
@@ -81,7 +91,8 @@ class HandingOver:
             first = False
             if not claimed:
                 break
-            result = invoke(handler, claimed[0], self._process.watch.current.handing_over)
+            with handing_over_traced(self._process.tracing, handler.name, claimed[0].change):
+                result = invoke(handler, claimed[0], self._process.watch.current.handing_over)
             self._process.run(self._settle(subscription, [result]))
             done += result.state == "done"
         return done
@@ -120,7 +131,9 @@ class HandingOver:
         body = wrap(claimed.change)
         headers = sign(claimed.change.id, datetime.now(UTC), body, (handler.secret, *handler.older_secrets))
         try:
-            answer = await self._poster.post(handler, {**headers, "content-type": CONTENT_TYPE}, body)
+            with handing_over_traced(self._process.tracing, handler.name, claimed.change):
+                sent = with_traceparent({**headers, "content-type": CONTENT_TYPE})
+                answer = await self._poster.post(handler, sent, body)
         except NoAnswer as error:
             return judge_silence(claimed, error, policy)
         return judge_answer(claimed, answer, policy)
@@ -131,7 +144,31 @@ class HandingOver:
         def claim(connection: Connection) -> Coroutine[Any, Any, list[ClaimedHandover]]:
             return handing_over.claim(connection, subscription, self._process.id, most, first=first)
 
-        return await self._in_store(claim)
+        return [await self._opened(claimed) for claimed in await self._in_store(claim)]
+
+    async def _opened(self, claimed: ClaimedHandover) -> ClaimedHandover:
+        """With the record as the application gets it; one whose key was destroyed is not kept any more."""
+        change = claimed.change
+        if change is None or change.record is None or change.sealed is None:
+            return claimed
+
+        async def unseal() -> str:
+            return open_record(
+                self._process.keys,
+                change.provider,
+                change.account,
+                change.kind,
+                change.external_id,
+                change.record or "{}",
+                change.sealed,
+            )
+
+        try:
+            record = await self._process.unsealing(unseal)
+        except BrokenSeal as error:
+            log.warning("a record cannot be opened", change=change.id, reason=str(error))
+            return claimed._replace(change=None)
+        return claimed._replace(change=replace(change, record=record, sealed=None))
 
     async def _settle(self, subscription: Subscription, results: Sequence[Delivered]) -> None:
         """Settle, and if the store is away until it is back: what was delivered must not be delivered again for that.
@@ -143,6 +180,7 @@ class HandingOver:
                 held = await self._in_store(lambda connection: handed_over.commit(connection, subscription, results))
                 if held < len(results):
                     log.warning("hand-overs were taken over meanwhile", handler=subscription.name, held=held)
+                hand_over_metrics().settled(subscription.name, results)
                 _tell_of_parked(subscription.name, results)
                 return
             await asyncio.sleep(STORE_AWAY_SECONDS)
@@ -168,7 +206,9 @@ def _tell_of_parked(handler: str, results: Sequence[Delivered]) -> None:
             log.warning(
                 "a change is parked",
                 handler=handler,
+                account=change.account if change else None,
+                event_id=str(change.event_id) if change and change.event_id else None,
                 change=change.id if change else None,
+                # Its detail may quote what the application said of the change; `penstock handovers` shows it.
                 reason=result.reason,
-                detail=result.detail,
             )

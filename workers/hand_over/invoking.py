@@ -46,19 +46,25 @@ def invoke(handler: Handler, claimed: ClaimedHandover, policy: Retry) -> Deliver
         first = error.errors(include_input=False, include_url=False, include_context=False)[0]
         where = ".".join(str(part) for part in first["loc"])
         return Delivered(claimed, "parked", reason="wrong-shape", detail=f"{where}: {first['msg']}")
+    # On every line that the function itself logs with structlog, too.
+    bound = {"handler": handler.name, "account": change.account, "event_id": str(change.event_id or "") or None}
     try:
-        with _deadline(handler.timeout_seconds):
+        with structlog.contextvars.bound_contextvars(**bound), _deadline(handler.timeout_seconds):
             _call(handler, change)
     except TookTooLong:
         return again(
-            claimed, "handler-too-slow", f"the handler was interrupted after {handler.timeout_seconds:g} s", policy
+            claimed,
+            "handler-too-slow",
+            f"the handler was interrupted after {handler.timeout_seconds:g} s",
+            policy,
+            reached=False,
         )
     except BaseException as error:  # also SystemExit: whatever a handler does, the others go on
-        log.warning("a handler raised", handler=handler.name, change=change.id, exc_info=error)
+        log.warning("a handler raised", **bound, change=change.id, exc_info=error)
         said = " ".join(str(error).split())[:SAID_CHARACTERS]
         detail = f"{type(error).__name__}: {said}" if said else type(error).__name__
-        return again(claimed, "handler-raised", detail, policy)
-    return Delivered(claimed, "done")
+        return again(claimed, "handler-raised", detail, policy, reached=False)
+    return Delivered(claimed, "done", reached=True)
 
 
 def typed(change: OutgoingChange) -> Change[Record]:

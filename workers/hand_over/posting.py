@@ -8,9 +8,10 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from shared.handlers.settings import Handler
+from shared.providers.account import is_loopback
+from workers.addresses import socket_factory
 from workers.agent import USER_AGENT
 from workers.calling import NoAnswer
-from workers.hand_over.addresses import socket_factory
 
 
 READ_BYTES = 1024
@@ -57,7 +58,7 @@ class Poster:
         made = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
                 limit=handler.concurrency,
-                socket_factory=socket_factory(host, allow_private=handler.allow_private),
+                socket_factory=socket_factory(at_home=is_loopback(host), allow_private=handler.allow_private),
                 # a name is looked up for each connection: what was checked is what is connected to
                 use_dns_cache=False,
             ),

@@ -9,6 +9,7 @@ from penstock.handlers import registered
 from penstock.loading import load
 from shared.configuration import read_configuration
 from shared.errors import StoreAway
+from shared.handlers.names import clashes
 from shared.settings import Settings
 from shared.store.handovers.handlers import NewHandler, register
 from shared.store.postgres import AWAY, connect_once
@@ -28,6 +29,8 @@ def prepare(settings: Settings) -> None:
     for entry, reason in load().items():
         log.error("handlers could not be imported; their changes wait", entry_point=entry, reason=reason)
     by_http = read_configuration(settings.config).handlers
+    for reason in clashes(by_http, registered()).values():
+        log.error("two handlers have one name", reason=reason)
     new = [NewHandler(handler.name, handler.start == "beginning") for handler in by_http]
     new += [NewHandler(handler.name, handler.start == "beginning") for handler in registered().values()]
     if not new or settings.database_url is None:

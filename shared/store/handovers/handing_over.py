@@ -11,8 +11,8 @@ from typing import Literal, NamedTuple
 from uuid import UUID
 
 from shared.handlers.change import OutgoingChange
+from shared.store.handovers.message_ids import MESSAGE_ID
 from shared.store.postgres import Connection
-from shared.store.records.once import mark_of
 
 
 PAGE_CHANGES = 1000
@@ -20,6 +20,9 @@ PAGE_CHANGES = 1000
 
 PAGES_AT_ONCE = 3
 """So many pages are made in one claim; where they hold nothing that may be taken, the next claim goes on."""
+
+LONGEST_QUIET_SECONDS = 60.0
+"""A handler of which all waits for later attempts is looked at so often all the same."""
 
 FAILURES_TO_OPEN = 5
 """After so many failures in a row nothing but one try at a time is made, each after a longer pause."""
@@ -88,9 +91,12 @@ async def claim(
             return []
         claimed = await _take(connection, subscription, worker, room)
         pages = 0
-        while len(claimed) < room and pages < PAGES_AT_ONCE and await _make(connection, subscription):
+        more = True
+        while len(claimed) < room and pages < PAGES_AT_ONCE and (more := await _make(connection, subscription)):
             claimed += await _take(connection, subscription, worker, room - len(claimed))
             pages += 1
+        if not (claimed or more):
+            await _note_quiet(connection, subscription)
         if claimed and subscription.calls:
             await connection.execute(
                 """
@@ -110,6 +116,7 @@ async def _room(connection: Connection, subscription: Subscription, most: int, *
         VALUES ($1, CASE WHEN $2 THEN 0 ELSE (SELECT coalesce(max(seq), 0) FROM changes) END)
         ON CONFLICT (name) DO UPDATE SET
             woken_at = CASE WHEN $4 THEN NULL ELSE h.woken_at END,
+            quiet_until = NULL,
             stopped_reason = CASE WHEN h.stopped_target = $3 THEN h.stopped_reason END,
             stopped_detail = CASE WHEN h.stopped_target = $3 THEN h.stopped_detail END,
             stopped_target = CASE WHEN h.stopped_target = $3 THEN h.stopped_target END
@@ -134,6 +141,25 @@ async def _room(connection: Connection, subscription: Subscription, most: int, *
         window = max(apart, subscription.seconds * BURST_SHARE)
         room = min(room, int((window - max(row["ahead"], 0.0)) / apart + 1e-9))
     return room
+
+
+async def _note_quiet(connection: Connection, subscription: Subscription) -> None:
+    """Note until when nothing can be taken: what is due stands behind earlier changes of its record, which wait.
+
+    Not while something is under way, whose end may let the next one go.
+    """
+    await connection.execute(
+        """
+        UPDATE handlers SET quiet_until = least(
+            now() + make_interval(secs => $2),
+            (SELECT due_at FROM handovers WHERE handler = $1 AND state IN ('pending', 'waiting') AND due_at > now()
+             ORDER BY due_at LIMIT 1)
+        )
+        WHERE name = $1 AND NOT EXISTS (SELECT FROM handovers WHERE handler = $1 AND state = 'running')
+        """,
+        subscription.name,
+        LONGEST_QUIET_SECONDS,
+    )
 
 
 async def _make(connection: Connection, subscription: Subscription) -> bool:
@@ -164,21 +190,23 @@ async def _make(connection: Connection, subscription: Subscription) -> bool:
 
 async def _take(connection: Connection, subscription: Subscription, worker: UUID, room: int) -> list[ClaimedHandover]:
     # Sub-selects with a limit, not NOT EXISTS: without statistics (a table that has only just grown) Postgres joins the
-    # latter by the handler alone and compares all rows with all, which took 20 s with 16,000 that wait.
+    # latter by the handler alone and compares all rows with all, which took 20 s with 16,000 that wait. And "<=" where
+    # "=" says the same (nothing of a lane is before its earliest): of what is equal Postgres expects hardly a row, and
+    # then reads and sorts everything that is due instead of walking along the index until it has enough.
     rows = await connection.fetch(
         f"""
         WITH due AS (
             SELECT id FROM handovers h
             WHERE handler = $1 AND state IN ('pending', 'waiting') AND due_at <= now()
-              AND seq = (
+              AND seq <= (
                   SELECT e.seq FROM handovers e
                   WHERE e.handler = h.handler AND e.lane = h.lane AND e.state IN ('pending', 'running', 'waiting')
                   ORDER BY e.seq LIMIT 1
               )
-              AND (
+              AND NOT coalesce((
                   SELECT true FROM handovers r
                   WHERE r.handler = h.handler AND r.lane = h.lane AND r.state = 'running' LIMIT 1
-              ) IS NULL
+              ), false)
             ORDER BY due_at, seq LIMIT $2 FOR UPDATE SKIP LOCKED
         ), taken AS (
             UPDATE handovers h SET state = 'running', claimed_by = $3, alone = $4, token = nextval('claims'),
@@ -186,11 +214,8 @@ async def _take(connection: Connection, subscription: Subscription, worker: UUID
             FROM due WHERE h.id = due.id RETURNING h.id, h.token, h.attempts, h.change_id, h.seq
         )
         SELECT t.id, t.token, t.attempts, t.seq, c.op, c.provider, c.account, c.kind, c.external_id, c.changed,
-               c.event_id, c.at, r.data::text AS record,
-               'chg_' || left(encode(coalesce(
-                   (SELECT mark FROM once_marks WHERE mark = {mark_of("c")}),
-                   sha256(i.key || convert_to(c.id::text, 'UTF8'))
-               ), 'hex'), 32) AS message_id
+               c.event_id, c.at, r.data::text AS record, r.sealed,
+               {MESSAGE_ID} AS message_id
         FROM taken t CROSS JOIN installation i LEFT JOIN changes c ON c.id = t.change_id
         LEFT JOIN records r ON r.provider = c.provider AND r.account = c.account AND r.kind = c.kind
                            AND r.external_id = c.external_id
@@ -218,6 +243,7 @@ async def _take(connection: Connection, subscription: Subscription, worker: UUID
                 row["event_id"],
                 row["at"],
                 row["record"],
+                row["sealed"],
             )
             if row["op"]
             else None,

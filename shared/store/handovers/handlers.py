@@ -35,7 +35,8 @@ async def register(connection: Connection, handlers: Sequence[NewHandler]) -> No
 async def wake(connection: Connection) -> list[str]:
     """Stamp, within the caller's transaction, the handlers that have something to do; returns their names.
 
-    Costs next to nothing where there is no handler. One whose circuit is open or that is stopped has nothing to do.
+    Costs next to nothing where there is no handler. One whose circuit is open, that is stopped, or of which all waits
+    for later attempts has nothing to do.
     """
     rows = await connection.fetch(
         """
@@ -45,8 +46,9 @@ async def wake(connection: Connection) -> list[str]:
               AND (next_at IS NULL OR next_at <= now() + interval '1 second')
               AND (woken_at IS NULL OR woken_at <= now() - make_interval(secs => $1))
               AND (cursor < (SELECT max(seq) FROM changes)
-                   OR EXISTS (SELECT FROM handovers o WHERE o.handler = h.name AND o.due_at <= now()
-                              AND o.state IN ('pending', 'waiting')))
+                   OR ((quiet_until IS NULL OR quiet_until <= now())
+                       AND EXISTS (SELECT FROM handovers o WHERE o.handler = h.name AND o.due_at <= now()
+                                   AND o.state IN ('pending', 'waiting'))))
             ORDER BY name FOR NO KEY UPDATE SKIP LOCKED
         )
         RETURNING name
@@ -56,12 +58,17 @@ async def wake(connection: Connection) -> list[str]:
     return sorted(row["name"] for row in rows)
 
 
+async def stir(connection: Connection) -> None:
+    """Have every handler looked at anew, within the caller's transaction, which changed when hand-overs are due."""
+    await connection.execute("UPDATE handlers SET quiet_until = NULL WHERE quiet_until IS NOT NULL")
+
+
 async def resume(connection: Connection, name: str) -> bool:
     """Let a handler that was stopped or whose circuit is open go on at once; False if there is none of this name."""
     status = await connection.execute(
         """
         UPDATE handlers SET stopped_reason = NULL, stopped_detail = NULL, stopped_target = NULL, open_until = NULL,
-                            failures = 0, woken_at = NULL
+                            failures = 0, woken_at = NULL, quiet_until = NULL
         WHERE name = $1
         """,
         name,

@@ -19,13 +19,18 @@ UrlOf = Callable[[str, str, str], str]
 
 
 class Filters(NamedTuple):
-    """Which events; None means any. ``before`` is an id: only older events, for paging."""
+    """Which events; None means any. ``before`` is an id: only older events, for paging.
+
+    Discarded events are a list of their own: no other shows them.
+    """
 
     provider: str | None = None
     account: str | None = None
     state: str | None = None
     since: datetime | None = None
     before: UUID | None = None
+    error: str | None = None
+    discarded: bool = False
 
 
 _ANY = Filters()
@@ -45,7 +50,7 @@ _ATTEMPTS = (
     .scalar_subquery()
     .label("attempts")
 )
-_COLUMNS = (
+COLUMNS = (
     events.c.id,
     events.c.provider,
     events.c.account,
@@ -61,14 +66,15 @@ _COLUMNS = (
     events.c.error_reason,
     events.c.error_detail,
 )
+"""What an ``Event`` is made of, by ``event_from``."""
 
 
 async def list_events(
     connection: AsyncConnection, filters: Filters = _ANY, *, limit: int = 50
 ) -> AsyncIterator[Sequence[Event]]:
     """Events, newest first (an id is a UUID of version 7: it orders by time), in batches; ``limit`` 0 is all."""
-    statement = filtered(select(*_COLUMNS), filters).order_by(events.c.id.desc())
-    async for batch in in_batches(connection, statement.limit(limit) if limit else statement, _event):
+    statement = filtered(select(*COLUMNS), filters).order_by(events.c.id.desc())
+    async for batch in in_batches(connection, statement.limit(limit) if limit else statement, event_from):
         yield batch
 
 
@@ -78,9 +84,15 @@ def filtered(statement: Select[Any], filters: Filters) -> Select[Any]:
         (events.c.provider, filters.provider),
         (events.c.account, filters.account),
         (events.c.state, filters.state),
+        (events.c.error_reason, filters.error),
     ):
         if value is not None:
             statement = statement.where(column == value)
+    if filters.state is None:
+        # Strangers' deliveries are not among one's own unless they are asked for.
+        statement = statement.where(events.c.state != "quarantined")
+    discarded = events.c.discarded_at
+    statement = statement.where(discarded.is_not(None) if filters.discarded else discarded.is_(None))
     if filters.since is not None:
         statement = statement.where(events.c.received_at >= filters.since)
     if filters.before is not None:
@@ -90,7 +102,7 @@ def filtered(statement: Select[Any], filters: Filters) -> Select[Any]:
 
 async def show_event(connection: AsyncConnection, event_id: UUID, url_of: UrlOf) -> EventDetail | None:
     """One event with its fetches and its timeline, oldest first; None where there is no such event."""
-    row = (await connection.execute(select(*_COLUMNS).where(events.c.id == event_id))).one_or_none()
+    row = (await connection.execute(select(*COLUMNS).where(events.c.id == event_id))).one_or_none()
     if row is None:
         return None
     calls = await connection.execute(
@@ -105,7 +117,7 @@ async def show_event(connection: AsyncConnection, event_id: UUID, url_of: UrlOf)
         .order_by(timeline.c.id)
     )
     return EventDetail(
-        **structs.asdict(_event(*row)),
+        **structs.asdict(event_from(*row)),
         fetches=[_fetch(call, url_of) for call in calls],
         timeline=[Step(at, step, detail) for at, step, detail in steps],
     )
@@ -125,7 +137,8 @@ async def body_of(connection: AsyncConnection, event_id: UUID) -> KeptBody | Non
     return None if row is None else KeptBody(row.body, row.blob)
 
 
-def _event(*columns: Any) -> Event:
+def event_from(*columns: Any) -> Event:
+    """The event of a row of ``COLUMNS``."""
     *plain, digest, size, types, reason, detail = columns
     values: tuple[Any, ...] = (*plain, digest.hex(), size, types, error_of(reason, detail))
     return Event(*values)

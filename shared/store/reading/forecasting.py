@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from math import ceil
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Select, func, select
@@ -39,6 +39,17 @@ class _Backlog:
     def calls(self, background_share: float) -> int:
         """As many calls of the whole budget as these take: background ones have a share of it."""
         return self.live + ceil(self.background / background_share)
+
+
+class Asked(NamedTuple):
+    """Calls that somebody thinks of making for one purpose; ``path`` is that of one of them."""
+
+    provider: str
+    account: str
+    purpose: str
+    path: str
+    calls: int
+    background: bool = True
 
 
 async def forecasts(
@@ -88,6 +99,27 @@ async def forecast_of_event(
         done_at=whole.done_at,
         detail=_beyond_a_day(scopes.values(), configuration.following_up.shares.background) or whole.detail,
     )
+
+
+async def forecasts_of_more(
+    connection: AsyncConnection, configuration: Configuration, budgets: Budgets | None, more: Sequence[Asked]
+) -> Mapping[tuple[str, str], Forecast]:
+    """By (provider, account): when background calls that nobody has asked for yet would be made, after what waits."""
+    backlogs: dict[tuple[str, str], dict[str, _Backlog]] = {}
+    for call in more:
+        if (account := configuration.account(call.provider, call.account)) is not None:
+            _add(backlogs.setdefault((call.provider, call.account), {}), account, call)
+    for (provider, name), scopes in backlogs.items():
+        account = configuration.accounts[provider][name]
+        of_account = (fetches.c.provider == provider) & (fetches.c.account == name)
+        for row in await connection.execute(_by_purpose(_OPEN & of_account)):
+            _add(scopes, account, row)
+    return {
+        (provider, name): await _forecast(
+            provider, configuration.accounts[provider][name], scopes, configuration, budgets
+        )
+        for (provider, name), scopes in backlogs.items()
+    }
 
 
 def _by_purpose(which: ColumnElement[bool]) -> Select[Any]:

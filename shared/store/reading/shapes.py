@@ -92,7 +92,7 @@ class Record(msgspec.Struct, frozen=True):
 
 
 class Change(msgspec.Struct, frozen=True):
-    """One entry of the change feed; ``changed`` names the top-level fields."""
+    """One entry of the change feed; ``changed`` names the top-level fields, ``id`` is what handlers know it by."""
 
     seq: int
     op: str
@@ -103,6 +103,7 @@ class Change(msgspec.Struct, frozen=True):
     changed: Sequence[str]
     event_id: UUID | None
     at: datetime
+    id: str
 
 
 class Account(msgspec.Struct, frozen=True):
@@ -141,6 +142,60 @@ class HandlerStanding(msgspec.Struct, frozen=True):
     open_until: datetime | None
     stopped_reason: str | None
     stopped_detail: str | None
+
+
+class Handover(msgspec.Struct, frozen=True):
+    """One change for one handler.
+
+    ``change`` is its id, the same at every attempt and replay; what is said of the change is None once it is not kept
+    any more. ``note`` is what an operator did last: what, why, who.
+    """
+
+    id: int
+    handler: str
+    seq: int
+    change: str | None
+    state: str
+    attempts: int
+    status: int | None
+    error: Error | None
+    op: str | None
+    provider: str | None
+    account: str | None
+    kind: str | None
+    external_id: str | None
+    event_id: UUID | None
+    changed_at: datetime | None
+    created_at: datetime
+    next_attempt_at: datetime | None
+    finished_at: datetime | None
+    note: str | None
+
+
+class DeadLetters(msgspec.Struct, frozen=True):
+    """Events of one provider that are parked or failed for the same reason, and are not discarded."""
+
+    provider: str
+    reason: str
+    count: int
+    oldest: datetime
+    newest: datetime
+
+
+class ReplayRun(msgspec.Struct, frozen=True):
+    """One replay: who asked for what and why, how far it has come; ``counts`` by what became of each row."""
+
+    id: int
+    what: str
+    who: str
+    reason: str
+    asked: dict[str, Any]
+    since: datetime | None
+    until: datetime
+    counts: dict[str, int]
+    began_at: datetime
+    moved_at: datetime
+    finished_at: datetime | None
 
 
 class ProviderStats(TypedDict):
