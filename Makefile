@@ -4,9 +4,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 BENCH_STAMP := .venv/.bench-installed
+DEBIAN := .venv/.debian-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test chaos lint format bench lock clean
+.PHONY: help install run test chaos fuzz lint format bench lock clean docs
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,11 +26,31 @@ install: $(STAMP) ## Set everything up in .venv (leaves .venv/bin/penstock)
 run: $(STAMP) ## Start the whole pipeline, with the demo lab sending traffic
 	@exec $(BIN)/penstock up --demo
 
-test: $(STAMP) lint ## Run every check that CI runs (T=path runs one)
-	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(T)
+# What comes from Debian: a browser for the console's tests, and Prometheus' checker of rules, of which the program alone
+# is taken (its package would start a server). Without root, tests that need them are skipped and say so.
+$(DEBIAN): $(STAMP)
+	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && ! { command -v chromium && command -v promtool; } >/dev/null; then \
+		echo "Installing chromium and promtool from Debian (once) ..."; \
+		export DEBIAN_FRONTEND=noninteractive; apt-get update -qq; \
+		command -v chromium >/dev/null || apt-get install -qq -y --no-install-recommends chromium >.venv/debian.log 2>&1 || cat .venv/debian.log; \
+		if cd .venv && apt-get download -qq prometheus 2>/dev/null; then \
+			dpkg-deb --fsys-tarfile prometheus_*.deb | tar -x --strip-components=3 -C bin ./usr/bin/promtool; rm prometheus_*.deb; \
+		fi; \
+	fi
+	@touch $@
+
+test: $(DEBIAN) lint ## Run every check that CI runs (T=path runs one)
+	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(T)
 
 chaos: $(STAMP) ## Play every fault scenario, three seeds, and count what is lost (A="--scenario S")
 	@exec $(BIN)/penstock chaos --seed 1 --seed 2 --seed 3 $(A)
+
+fuzz: $(STAMP) ## Fuzz for longer: a million requests on raw sockets, thousands of examples each
+	@PENSTOCK_FUZZ_REQUESTS=1000000 PENSTOCK_FUZZ_EXAMPLES=5000 $(BIN)/python -m pytest --timeout 7200 tests/fuzz
+
+docs: $(STAMP) ## Renew the generated pages, and build the site of the documents into build/site
+	@$(BIN)/python -m ops.reference
+	@$(BIN)/zensical build --strict
 
 lint: $(STAMP) ## ruff, mypy, import contracts
 	@$(BIN)/ruff check .
@@ -51,10 +72,14 @@ bench: $(BENCH_STAMP) ## Measure Penstock beside its yardsticks (Q=1: under two 
 	@exec $(BIN)/penstock bench $(if $(Q),--quick)
 
 lock: $(STAMP) ## Renew requirements/*.txt (exact versions, hashes, no index named)
-	@$(BIN)/uv pip compile pyproject.toml --extra embedded --group dev --universal --python-version 3.11 \
+	@$(BIN)/uv pip compile pyproject.toml --extra embedded --extra tracing --group dev --universal --python-version 3.11 \
 		--generate-hashes --no-emit-index-url --no-header --upgrade --quiet --output-file requirements/all.txt
 	@$(BIN)/uv pip compile --group bench --constraint requirements/all.txt --universal --python-version 3.11 \
 		--generate-hashes --no-emit-index-url --no-header --upgrade --quiet --output-file requirements/bench.txt
+	@$(BIN)/uv pip compile pyproject.toml --extra tracing --constraint requirements/all.txt --universal --python-version 3.11 \
+		--generate-hashes --no-emit-index-url --no-header --upgrade --quiet --output-file requirements/runtime.txt
+	@echo hatchling | $(BIN)/uv pip compile - --constraint requirements/all.txt --universal --python-version 3.11 \
+		--generate-hashes --no-emit-index-url --no-header --upgrade --quiet --output-file requirements/build.txt
 
 clean: ## Remove .venv and the data of the demo
 	rm -rf .venv .penstock

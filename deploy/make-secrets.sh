@@ -33,7 +33,7 @@ keep flower-password "$(random 24)"
 # Containers read them through a mount, as users of their own; on this machine the folder keeps others out.
 chmod 644 secrets/*
 if [ ! -e config/penstock.toml ]; then
-    echo '# [[magicline.accounts]] ...: README.md, "Connect a real account"' >config/penstock.toml
+    echo '# [[magicline.accounts]] ...: docs/providers/README.md' >config/penstock.toml
     echo "made  deploy/config/penstock.toml: enter your accounts there"
 fi
 if ! chown -R 10001:10001 config 2>/dev/null; then

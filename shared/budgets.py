@@ -6,8 +6,10 @@ A question takes a place in the budget, or hears to the millisecond when the ask
 """
 
 import hashlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -18,7 +20,7 @@ from shared.configuration import Shares
 from shared.errors import StoreAway
 from shared.providers.account import AccountSettings
 from shared.providers.interface import Limit
-from shared.settings import without_password
+from shared.settings import Settings, without_password
 
 
 _PAUSE: Final = """
@@ -48,7 +50,7 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class AccountBudget:
-    """One account's state for people: ``next_call_seconds`` is 0 when a call may be made now."""
+    """One account's state for people: its fullest budget, and when a call of each may be made again (0: now)."""
 
     used: int
     limit: int | None
@@ -148,7 +150,8 @@ class Budgets:
                 calls = int(kept.split()[0])
                 taken = await self._used(provider, account.name, scope)
                 paused = await self._redis.pttl(_key("pause", provider, account.name, scope))
-                wait = max(wait, paused / 1000)
+                full = await self._full(provider, account.name, scope, kept) if taken >= calls else 0.0
+                wait = max(wait, paused / 1000, full)
                 if most is None or taken * most > used * calls:
                     used, most = taken, calls
         except (RedisError, OSError) as error:
@@ -189,13 +192,38 @@ class Budgets:
         key = _key(_LOGS[kind], provider, account, scope)
         if kind == "fixed":
             return int(await self._redis.get(key) or 0)
+        return int(await self._redis.zcount(key, await self._now() - int(window) + 1, "+inf"))
+
+    async def _full(self, provider: str, account: str, scope: str, kept: str) -> float:
+        """Seconds until a budget that is used up has a place again: until so many calls have left its window."""
+        calls, window, kind = kept.split()
+        key = _key(_LOGS[kind], provider, account, scope)
+        if kind == "fixed":
+            return max(0.0, await self._redis.pttl(key) / 1000)
+        now = await self._now()
+        last: Any = await self._redis.zrevrange(key, int(calls) - 1, int(calls) - 1, withscores=True)
+        return max(0.0, (last[0][1] + int(window) - now) / 1000) if last else 0.0
+
+    async def _now(self) -> int:
+        """Milliseconds by Redis's own clock."""
         seconds, microseconds = await self._redis.time()
-        now = seconds * 1000 + microseconds // 1000
-        return int(await self._redis.zcount(key, now - int(window) + 1, "+inf"))
+        return int(seconds) * 1000 + int(microseconds) // 1000
 
     def _away(self, error: Exception) -> StoreAway:
         reason = str(error) or type(error).__name__
         return StoreAway(f"Redis does not answer at {without_password(self._url)}: {reason}")
+
+
+@asynccontextmanager
+async def open_budgets(settings: Settings) -> AsyncIterator[Budgets]:
+    """The budgets that the workers share, on connections of their own. Raises StoreAway when no Redis is known."""
+    if settings.redis_url is None:
+        raise StoreAway("no Redis is set: start `penstock up`, or set PENSTOCK_REDIS_URL")
+    budgets = Budgets(settings.redis_url.get_secret_value())
+    try:
+        yield budgets
+    finally:
+        await budgets.close()
 
 
 def in_force(account: AccountSettings, limit: Limit | None) -> Limit:

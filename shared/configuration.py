@@ -10,33 +10,44 @@ from typing import Any, Self
 
 from pydantic import Field, ValidationError, model_validator
 
+from shared.console_access import ConsoleAccess
 from shared.errors import SettingsError
 from shared.handlers.settings import TASK_SECONDS, Handler
 from shared.providers.account import AccountSettings, Section
+from shared.providers.interface import Privacy
 from shared.providers.registry import PROVIDERS
-from shared.schedules import Reconcile, Watch
+from shared.schedules import Reconcile, Retention, Watch
 
 
-_SECTIONS = ("retry", "timing", "following_up", "handlers", "reconcile", "watch")
+_SECTIONS = ("retry", "timing", "following_up", "handlers", "reconcile", "watch", "retention", "console")
 
 
 class Retry(Section):
     """Full-jitter exponential backoff: a random part of ``base_seconds * 2**attempt``, at most ``max_seconds``."""
 
     base_seconds: float = Field(default=1.0, gt=0)
+    """The longest first wait; each further one may be twice as long."""
     max_seconds: float = Field(default=3600.0, gt=0)
+    """No wait is longer."""
     max_attempts: int = Field(default=20, ge=1)
+    """After so many a call has failed, or a hand-over is parked."""
 
 
 class Timing(Section):
     """Deadlines in seconds, each inside the next, and the beat of a worker's lease inside the lease."""
 
     call_seconds: float = Field(default=30.0, gt=0)
+    """How long one call to a provider's API may take."""
     soft_limit_seconds: float = Field(default=90.0, gt=0)
+    """A task that takes longer is interrupted."""
     time_limit_seconds: float = Field(default=120.0, gt=0)
+    """A task that takes longer is killed, with its process."""
     visibility_timeout_seconds: float = Field(default=900.0, gt=0)
+    """A message that nobody has acknowledged for so long is delivered again."""
     beat_seconds: float = Field(default=3.0, gt=0)
+    """How often a worker process renews its lease."""
     lease_seconds: float = Field(default=10.0, gt=0)
+    """What a process holds is free for others when its last beat is so old."""
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
@@ -53,6 +64,7 @@ class Freshness(Section):
     """How soon after an event a provider is asked: ``debounce_seconds`` later, for events that come in bursts."""
 
     debounce_seconds: float = Field(default=0.0, ge=0)
+    """So long after its first event a read begins; what comes in meanwhile shares it."""
 
 
 class Shares(Section):
@@ -71,20 +83,24 @@ class FollowingUp(Section):
     """How workers follow up: batch sizes, bounds, and how close together one resource may be fetched."""
 
     batch_events: int = Field(default=50, ge=1, le=1000)
+    """How many events a task plans at a time."""
     concurrent_calls: int = Field(default=50, ge=1, le=200)
+    """How many calls a worker process makes side by side."""
     coalesce_seconds: float = Field(default=0.5, ge=0)
     """A resource is fetched at most once in this time: the first fetch goes at once, later events share the next."""
     max_pages: int = Field(default=10_000, ge=1)
     """A chain of pages ends here as ``endless-pages``; what it brought is kept."""
     max_answer_bytes: int = Field(default=64 * 1024 * 1024, ge=1024)
+    """A longer answer, decompressed, is a broken one."""
     longest_retry_after_seconds: float = Field(default=3600.0, gt=0)
     """What a ``Retry-After`` asks for beyond this is cut off, and said."""
     probe_seconds: float = Field(default=5.0, gt=0)
     """An API that is down, or refuses an account's key, is asked once in this time; less and less often."""
     shares: Shares = Shares()
+    """How budgets are shared out."""
 
 
-_PROVIDER_FIELDS = frozenset({"accounts", "retry", *Freshness.model_fields})
+_PROVIDER_FIELDS = frozenset({"accounts", "retry", "retention", *Freshness.model_fields})
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +122,9 @@ class Configuration:
     """The files that this was read from; a change of any of them is a change of this."""
     reconcile: Reconcile = field(default_factory=Reconcile)
     watch: Watch = field(default_factory=Watch)
+    retention: Mapping[str, Retention] = field(default_factory=dict)
+    """provider -> what is removed when, for every known provider."""
+    console: ConsoleAccess = field(default_factory=ConsoleAccess)
 
     def account(self, provider: str, name: str) -> AccountSettings | None:
         """The account, or None when it is not configured (any more)."""
@@ -133,6 +152,7 @@ def _validate(document: Mapping[str, Any], files: frozenset[Path]) -> Configurat
     accounts: dict[str, dict[str, AccountSettings]] = {}
     retry: dict[str, Retry] = {}
     debounce: dict[str, float] = {}
+    retention: dict[str, Retention] = {}
     for name, provider in PROVIDERS.items():
         section = _table(document.get(name, {}), f"[{name}]")
         if unknown := sorted(set(section) - _PROVIDER_FIELDS):
@@ -141,6 +161,7 @@ def _validate(document: Mapping[str, Any], files: frozenset[Path]) -> Configurat
         retry[name] = _section(
             Retry, {**general, **section.get("retry", {})}, f"[{name}.retry]" if "retry" in section else "[retry]"
         )
+        retention[name] = _retention(name, provider.privacy, document.get("retention", {}), section)
         fresh = {field: section[field] for field in Freshness.model_fields if field in section}
         debounce[name] = _section(Freshness, fresh, f"[{name}]").debounce_seconds
         entries = section.get("accounts", [])
@@ -171,7 +192,21 @@ def _validate(document: Mapping[str, Any], files: frozenset[Path]) -> Configurat
         files=files,
         reconcile=_section(Reconcile, document.get("reconcile", {}), "[reconcile]"),
         watch=_section(Watch, document.get("watch", {}), "[watch]"),
+        retention=retention,
+        console=_section(ConsoleAccess, document.get("console", {}), "[console]"),
     )
+
+
+def _retention(name: str, privacy: Privacy, general: object, section: Mapping[str, Any]) -> Retention:
+    of_provider = _table(section.get("retention", {}), f"[{name}.retention]")
+    where = f"[{name}.retention]" if of_provider else "[retention]"
+    found: Retention = _section(Retention, {**_table(general, "[retention]"), **of_provider}, where)
+    if short := found.shorter_than(privacy.redelivered_days):
+        raise SettingsError(
+            f"{where} {short}: {name} sends a delivery again for {privacy.redelivered_days} days, and what tells it"
+            " from a new one must be kept as long"
+        )
+    return found
 
 
 def _refuse_shared_names_and_keys(provider: str, accounts: Sequence[AccountSettings]) -> None:

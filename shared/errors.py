@@ -42,8 +42,24 @@ class StoreAway(PenstockError):
     """A store did not answer; the sentence says which URL (without its password) was tried."""
 
 
+Cause = Literal[
+    "missing-credentials",
+    "unknown-key",
+    "wrong-header",
+    "wrong-client-id",
+    "malformed-signature",
+    "other-signature-form",
+    "altered-body",
+]
+"""Why a delivery was not authentic, for the people who look into the quarantine; its sender is never told."""
+
+
 class NotAuthentic(PenstockError):
     """The request does not prove its sender. Never an HTTP exception: ingress maps it to 401."""
+
+    def __init__(self, detail: str, cause: Cause = "unknown-key") -> None:
+        super().__init__(detail)
+        self.cause: Cause = cause
 
 
 class Unreadable(PenstockError):

@@ -7,6 +7,8 @@ import sys
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from shared import tracebacks
+
 
 def set_up_logs(level: str, log_format: str) -> None:
     """Route structlog and the standard library's logging into one stream of lines on standard error.
@@ -21,17 +23,19 @@ def set_up_logs(level: str, log_format: str) -> None:
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.stdlib.ExtraAdder(),
-        _without_colour,
+        _without_repetition,
     ]
     # A console shows tracebacks as people read them; a JSON line keeps them in one field.
     ending: list[Processor] = (
         [
             # Its default shows the local variables of each frame, and bodies and keys with them.
-            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
+            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=tracebacks.on_screen)
         ]
         if console
-        else [structlog.processors.format_exc_info, _event_first, structlog.processors.JSONRenderer(ensure_ascii=False)]
+        else [tracebacks.as_field, _event_first, structlog.processors.JSONRenderer(ensure_ascii=False)]
     )
+    # What Python and libraries warn of would be text between the lines.
+    logging.captureWarnings(capture=True)
     logging.config.dictConfig(
         {
             "version": 1,
@@ -62,9 +66,16 @@ def set_up_logs(level: str, log_format: str) -> None:
     )
 
 
-def _without_colour(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Uvicorn says its lines twice, once with colours."""
+def _without_repetition(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Libraries say again in their sentence what is in the line's fields, and with it what exceptions quote."""
+    # Uvicorn says its lines twice, once with colours.
     event.pop("color_message", None)
+    match event:
+        case {"logger": "celery.app.trace", "data": {"name": task, "id": task_id, "description": what}}:
+            del event["data"]
+            event.update(event=f"a task {what}", task=task, task_id=task_id)
+        case {"logger": "asyncio", "event": str(sentence)}:
+            event["event"] = sentence.partition("\n")[0]
     return event
 
 

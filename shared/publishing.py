@@ -76,6 +76,16 @@ class Publisher:
             reason = str(error) or type(error).__name__
             raise StoreAway(f"Redis does not answer at {without_password(self._url)}: {reason}") from None
 
+    def waits(self, queue: str) -> bool:
+        """Whether a message lies on the queue that nobody has taken; blocks as ``publish`` does. Raises StoreAway."""
+        try:
+            with self._app.producer_pool.acquire(block=True) as producer:
+                channel: Any = producer.channel
+                return bool(channel.client.llen(queue))
+        except (OperationalError, RedisError, OSError) as error:
+            reason = str(error) or type(error).__name__
+            raise StoreAway(f"Redis does not answer at {without_password(self._url)}: {reason}") from None
+
     def close(self) -> None:
         """Give the connections back."""
         self._app.close()

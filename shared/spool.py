@@ -6,7 +6,7 @@ again under the same id. What cannot be kept goes to a second stream, with the r
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
 
@@ -32,6 +32,7 @@ FIT_SECONDS: Final = 0.5
 of them: to ask before each append would double how long an append takes."""
 
 _FIELD: Final = b"event-1"
+_ERASED_AT_ONCE: Final = 200
 _ENTRY_BYTES: Final = 200
 """What an entry costs besides its fields."""
 
@@ -162,6 +163,32 @@ class Spool:
             _, gone = await pipeline.execute()
             if gone:
                 await self._redis.decrby(BYTES, _weight(entry.fields))
+
+    async def erase(self, doomed: Callable[[NewEvent], bool], *, dry_run: bool = False) -> int:
+        """Delete the entries of events that ``doomed`` picks, also those set aside; returns how many there are."""
+        erased = 0
+        for stream in (SPOOL, ASIDE):
+            after = b"-"
+            while True:
+                with _asking():
+                    found: Any = await self._redis.xrange(stream, min=after, count=_ERASED_AT_ONCE)
+                entries = [_entry(entry_id, fields) for entry_id, fields in found]
+                chosen = [entry for entry in entries if entry.event is not None and doomed(entry.event)]
+                erased += len(chosen)
+                if not dry_run:
+                    await self._delete(stream, chosen)
+                if len(found) < _ERASED_AT_ONCE:
+                    break
+                after = b"(" + found[-1][0]
+        return erased
+
+    async def _delete(self, stream: str, entries: Sequence[Entry]) -> None:
+        if not entries:
+            return
+        with _asking():
+            await self._redis.xdel(stream, *(entry.id for entry in entries))
+            if stream == SPOOL:
+                await self._redis.decrby(BYTES, sum(_weight(entry.fields) for entry in entries))
 
     async def length(self) -> int:
         """How many events wait."""

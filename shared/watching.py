@@ -31,6 +31,10 @@ class ConfigurationWatch:
         self.problem: str | None = None
         self._log = structlog.get_logger("penstock.configuration")
 
+    def accounts(self) -> list[tuple[str, str]]:
+        """The provider and name of every account that is configured."""
+        return [(provider, name) for provider, accounts in self.current.accounts.items() for name in accounts]
+
     def refresh(self) -> bool:
         """Look at the files; read them again if one changed. Returns whether ``current`` is a new one."""
         # A file that was refused may name one that is only being written: it is tried until it is right.

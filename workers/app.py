@@ -14,6 +14,7 @@ from shared.queue import fetch_task, plan_task, queue_of
 from shared.settings import Settings
 from shared.watching import ConfigurationWatch
 from workers.follow_up.flow import follow_up
+from workers.pool import own_id
 from workers.process import WorkerProcess
 from workers.reconnecting import QuickAmqp, quieten
 
@@ -81,7 +82,7 @@ def _register(app: Celery, settings: Settings, watch: ConfigurationWatch, name: 
         # What is here stays: the collector need not walk over it for every page of thousands of objects.
         gc.freeze()
         gc.set_threshold(COLLECT_EVERY)
-        here["process"] = WorkerProcess(settings, watch, name)
+        here["process"] = WorkerProcess(settings, watch, name, own_id())
         here["process"].start()
 
     @worker_process_shutdown.connect(weak=False)

@@ -1,9 +1,12 @@
-"""The one way out: a GET at an account's own host, with a deadline and a bound on what comes back."""
+"""The one way out: a GET at an account's own host, with a deadline and a bound on what comes back.
+
+Its name may resolve to a public address only (``workers.addresses``), unless the account's settings say otherwise.
+"""
 
 import asyncio
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Literal
+from typing import Final, Literal, NamedTuple
 from urllib.parse import quote
 
 import aiohttp
@@ -11,14 +14,19 @@ import httpx
 from yarl import URL
 
 from shared.configuration import Configuration
-from shared.providers.account import AccountSettings
+from shared.providers.account import AccountSettings, is_loopback
 from shared.providers.interface import Answer
+from shared.tracing import with_traceparent
+from workers.addresses import socket_factory
 from workers.agent import USER_AGENT
+from workers.redacting import without_credentials
 
 
 MAX_CONNECTIONS = 100
 KEPT_SECONDS = 5.0
 """A connection that was idle for longer is not used again: the host may be about to close it."""
+
+SUCCESS = range(200, 300)
 
 URL_CHARACTERS = "%/?#:@!$&'()*+,;=[]"
 """What a path may hold besides letters and digits (RFC 3986), escapes as they are; the rest is escaped."""
@@ -28,18 +36,33 @@ class NoAnswer(Exception):
     """The host did not answer completely and in time; the sentence says what happened."""
 
 
+class Origin(NamedTuple):
+    """Scheme, host and port of an account; ``at_home``: its host is this machine."""
+
+    url: str
+    at_home: bool
+
+
 class Caller:
-    """One HTTP client a process; to be made on the event loop.
+    """One HTTP client a process and kind of address that may be called; to be made on the event loop.
 
     aiohttp without httpx around it, which would triple what a call costs the worker (190 us for 62).
     """
 
     def __init__(self) -> None:
-        self._client = aiohttp.ClientSession(
+        self._tls: Final = httpx.create_ssl_context(trust_env=False)
+        self._clients: dict[tuple[bool, bool], aiohttp.ClientSession] = {}
+
+    def _client(self, *, at_home: bool, allow_private: bool) -> aiohttp.ClientSession:
+        """A connection is kept by the client that made it: one to a private address serves nobody else."""
+        if known := self._clients.get((at_home, allow_private)):
+            return known
+        made = self._clients[at_home, allow_private] = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
                 limit=MAX_CONNECTIONS,
                 keepalive_timeout=KEPT_SECONDS,
-                ssl=httpx.create_ssl_context(trust_env=False),
+                ssl=self._tls,
+                socket_factory=socket_factory(at_home=at_home, allow_private=allow_private),
             ),
             headers={"user-agent": USER_AGENT, "accept": "*/*"},
             # Two accounts may share a host: a cookie of the one must not be sent with the other's calls.
@@ -49,10 +72,12 @@ class Caller:
             # a proxy of the environment would see every account's credentials
             trust_env=False,
         )
+        return made
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._client.close()
+        for client in self._clients.values():
+            await client.close()
 
     async def get(
         self, account: AccountSettings, path: str, headers: Mapping[str, str], configuration: Configuration
@@ -93,31 +118,36 @@ class Caller:
     ) -> Answer:
         """To the account's own origin only; a redirect is an answer, not followed."""
         seconds = configuration.timing.call_seconds
+        headers = with_traceparent(headers)
         try:
-            url = _url(account, path)
+            origin = _origin(account.base_url)
+            url = _url(origin, path)
+            client = self._client(at_home=origin.at_home, allow_private=account.allow_private)
             async with (
                 asyncio.timeout(seconds),
-                self._client.request(method, url, headers=headers, data=body, allow_redirects=False) as answer,
+                client.request(method, url, headers=headers, data=body, allow_redirects=False) as answer,
             ):
                 content = await _read(answer, configuration.following_up.max_answer_bytes)
         except TimeoutError:
             raise NoAnswer(f"no complete answer within {seconds:g} s") from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise NoAnswer(str(error) or type(error).__name__) from None
+        if answer.status not in SUCCESS:
+            content = without_credentials(content, headers)
         return Answer(answer.status, _headers(answer), content)
 
 
-def _url(account: AccountSettings, path: str) -> URL:
-    origin = _origin(account.base_url)
-    url = URL(origin + quote(path, safe=URL_CHARACTERS), encoded=True)
-    if url.raw_user is not None or str(url.origin()) != origin:
-        raise NoAnswer(f"{url.path} does not stay at {account.base_url}")
+def _url(origin: Origin, path: str) -> URL:
+    url = URL(origin.url + quote(path, safe=URL_CHARACTERS), encoded=True)
+    if url.raw_user is not None or str(url.origin()) != origin.url:
+        raise NoAnswer(f"{url.path} does not stay at {origin.url}")
     return url
 
 
 @lru_cache(maxsize=1024)
-def _origin(base_url: str) -> str:
-    return str(URL(base_url).origin())
+def _origin(base_url: str) -> Origin:
+    url = URL(base_url).origin()
+    return Origin(str(url), at_home=is_loopback(url.host or ""))
 
 
 async def _read(answer: aiohttp.ClientResponse, most: int) -> bytes:

@@ -6,13 +6,50 @@ Mended in 5.7 (https://github.com/celery/celery/pull/10346), which cannot be use
 
 A child shares its parent's memory until one of them writes to it, and a garbage collector writes into every object that
 it looks at: what is there before the fork is hidden from it (https://docs.python.org/3/library/gc.html#gc.freeze).
+
+The parent can see that a child has ended, long before the child's lease lapses: ``ended`` tells who looks.
 """
 
 import gc
-from typing import Any
+import os
+from pathlib import Path
+from typing import Any, Final
+from uuid import UUID, uuid4, uuid5
 
 from celery.concurrency import prefork
 from celery.concurrency.asynpool import AsynPool
+
+
+_WORKER: Final = uuid4()
+"""This worker's own; its children have it from the fork."""
+
+_children: Final[set[int]] = set()
+"""Process ids of those that were started and not yet seen to have ended."""
+
+
+def known_as(pid: int) -> UUID:
+    """What the child with this process id holds leases as."""
+    return uuid5(_WORKER, str(pid))
+
+
+def own_id() -> UUID:
+    """What this child holds leases as."""
+    return known_as(os.getpid())
+
+
+def ended() -> list[UUID]:
+    """The children that have ended since the last time, in whatever way, by what they held leases as."""
+    gone = [pid for pid in tuple(_children) if not _lives(pid)]
+    _children.difference_update(gone)
+    return [known_as(pid) for pid in gone]
+
+
+def _lives(pid: int) -> bool:
+    """Whether a child works on; not one that is dead and only not waited for. Where there is no /proc, who knows."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0] != b"Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return not Path("/proc/self/stat").exists()
 
 
 class _Children(AsynPool):
@@ -22,7 +59,9 @@ class _Children(AsynPool):
     def _create_worker_process(self, number: int) -> Any:
         gc.collect()
         gc.freeze()
-        return super()._create_worker_process(number)  # type: ignore[misc]  # celery-types do not know it
+        child = super()._create_worker_process(number)  # type: ignore[misc]  # celery-types do not know it
+        _children.add(child.pid)
+        return child
 
     def flush(self) -> None:
         """Forget what no child has begun, but not who works."""

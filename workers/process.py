@@ -24,14 +24,17 @@ from shared.errors import PenstockError, StoreAway
 from shared.providers.registry import PROVIDERS
 from shared.publishing import Publisher
 from shared.queue import queue_of
-from shared.sealing import Keys
+from shared.sealing import Keys, UnknownKey
 from shared.settings import Settings
+from shared.store import keys as data_keys
 from shared.store import leases
 from shared.store.fetching import ClaimedFetch
 from shared.store.planning import ClaimedEvent
 from shared.store.postgres import AWAY, Connection, Pool, connect_once, open_pool
+from shared.tracing import Tracing, open_tracing
 from shared.watching import ConfigurationWatch
 from workers.calling import Caller
+from workers.follow_up.metrics import follow_up_metrics
 from workers.follow_up.probing import Probing
 from workers.follow_up.sessions import Sessions
 from workers.transactions import again_on_conflict
@@ -39,28 +42,34 @@ from workers.transactions import again_on_conflict
 
 T = TypeVar("T")
 
-POOL_SIZE = 4
+POOL_SIZE = 3
 START_SECONDS = 30.0
 STOP_SECONDS = 5.0
 RETRY_START_SECONDS = 1.0
+LEAST_USES = 100_000
+"""More than a batch seals."""
 
 
 class WorkerProcess:
     """The process's belongings. ``start`` after the fork, ``stop`` before the end; ``run`` from the main thread."""
 
     pool: Pool
+    claims: Pool
+    """One connection: claims wait for each other anyway."""
     caller: Caller
     sessions: Sessions
     budgets: Budgets
     publisher: Publisher
 
-    def __init__(self, settings: Settings, watch: ConfigurationWatch, name: str) -> None:
+    def __init__(self, settings: Settings, watch: ConfigurationWatch, name: str, leased_as: UUID | None = None) -> None:
         self.settings = settings
         self.watch = watch
-        self.id: UUID = uuid4()
+        self.id: UUID = leased_as or uuid4()
         self.name = f"{name}-{os.getpid()}"
         self.keys = Keys.parse(settings.encryption_keys)
         self.blobs = BlobStore.open(settings.blobs, self.keys)
+        self.metrics = follow_up_metrics()
+        self.tracing: Tracing | None = None
         self._held: set[UUID | int] = set()
         self._claiming = asyncio.Lock()
         self._loop = uvloop.new_event_loop()
@@ -72,6 +81,7 @@ class WorkerProcess:
 
     def start(self) -> None:
         """Connect and take up a lease; waits for a Postgres that is only now starting."""
+        self.tracing = open_tracing("penstock-worker")
         self._thread.start()
         self._submit(self._open()).result()
 
@@ -86,6 +96,8 @@ class WorkerProcess:
         # uvloop waits for ever for a connection that is still being closed; the process ends with it all the same.
         if closed and not self._thread.is_alive():
             self._loop.close()
+        if self.tracing:
+            self.tracing.close()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run on the loop and wait; an exception in this thread (a soft time limit) cancels the work."""
@@ -117,10 +129,11 @@ class WorkerProcess:
         self.publisher = Publisher(redis_url, timing, PROVIDERS)
         self.budgets = Budgets(redis_url)
         self.caller = Caller()
-        self.sessions = Sessions(self.caller)
+        self.sessions = Sessions(self.caller, self.budgets)
         while True:
             try:
                 self.pool = await open_pool(database_url, name=self.name, size=POOL_SIZE)
+                self.claims = await open_pool(database_url, name=self.name, size=1, in_index_order=True)
                 async with self.pool.acquire() as connection:
                     await leases.beat(connection, self.id, self.name)
                 break
@@ -132,6 +145,7 @@ class WorkerProcess:
             asyncio.create_task(self._beat(database_url)),
             asyncio.create_task(self.watch.run()),
             asyncio.create_task(probing.run()),
+            asyncio.create_task(data_keys.keep(database_url, self.keys, tuple)),
         ]
 
     async def _close(self) -> None:
@@ -143,12 +157,35 @@ class WorkerProcess:
         await self.caller.close()
         await self.budgets.close()
         await asyncio.to_thread(self.publisher.close)
+        await self.claims.close()
         await self.pool.close()
+
+    # ── keys ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def may_seal(self, provider: str, account: str) -> None:
+        """See to it that this process may seal for an account, with its data key. Raises StoreAway."""
+        if self.keys.data.left((provider, account)) > LEAST_USES:
+            return
+        async with self.pool.acquire() as connection:
+            await data_keys.look(connection, self.keys)
+            await data_keys.reserve(connection, self.keys, [(provider, account)])
+
+    async def unsealing(self, unseal: Callable[[], Awaitable[T]]) -> T:
+        """Do it, again after a look at the data keys if one of them is not known here yet. Raises BrokenSeal."""
+        try:
+            return await unseal()
+        except UnknownKey:
+            async with self.pool.acquire() as connection:
+                await data_keys.look(connection, self.keys)
+            return await unseal()
 
     # ── lease ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def take(
-        self, work: Callable[[Connection], Awaitable[T]], taken: Callable[[T], Iterable[ClaimedEvent | ClaimedFetch]]
+        self,
+        work: Callable[[Connection], Awaitable[T]],
+        taken: Callable[[T], Iterable[ClaimedEvent | ClaimedFetch]],
+        pool: Pool,
     ) -> T:
         """Do a transaction that claims something, and hold what it took until ``let_go``.
 
@@ -158,7 +195,7 @@ class WorkerProcess:
         ids: set[UUID | int] = set()
         try:
             # Giving the connection back may fail as well: what was claimed by then must not stay held.
-            async with self._claiming, self.pool.acquire() as connection:
+            async with self._claiming, pool.acquire() as connection:
                 done = await again_on_conflict(lambda: work(connection))
                 ids.update(item.id for item in taken(done))
                 self._held |= ids
@@ -176,7 +213,7 @@ class WorkerProcess:
         self, claim: Callable[[Connection], Awaitable[list[ClaimedEvent]]]
     ) -> AsyncIterator[list[ClaimedEvent]]:
         """Hold what ``claim`` takes for the time of the block, whatever way it ends."""
-        claimed = await self.take(claim, list)
+        claimed = await self.take(claim, list, self.claims)
         try:
             yield claimed
         finally:

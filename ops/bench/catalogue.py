@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from ops.bench.benchmarks.acknowledging import latency, throughput
+from ops.bench.benchmarks.fairness import fairness
 from ops.bench.benchmarks.following_up import receipt_to_record, time_to_result
 from ops.bench.benchmarks.growing import growth
 from ops.bench.benchmarks.refreshing import refresh
@@ -20,6 +21,7 @@ BENCHMARKS: Final[Mapping[str, Benchmark]] = {
     "ack-latency": latency,
     "receipt-to-record": receipt_to_record,
     "time-to-result": time_to_result,
+    "fairness": fairness,
     "paybook-refresh": refresh,
     "worker-memory": refresh,
     "large-body": large_body,
@@ -33,6 +35,7 @@ QUICK_GIVES_UP: Final[Mapping[str, str]] = {
     "ack-latency": "one round of 2 s a rate: the p99 of 60/s is that of 120 deliveries",
     "receipt-to-record": "2 rounds of 2,000 deliveries, of which much is the start and the end of the backlog",
     "time-to-result": "one round of 240 deliveries",
+    "fairness": "one round of 4 s each: the p99 is that of 152 deliveries",
     "paybook-refresh": "one round of 60,000 rows in place of 1,000,000",
     "worker-memory": "60,000 rows: a process has not seen its fill of pages",
     "large-body": "2 rounds of 1.5 s",

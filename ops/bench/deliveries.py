@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
+from uuid import uuid4
 
 import msgspec
 import orjson
@@ -41,6 +42,17 @@ def imin_requests(account: Account, count: int, first: int = 1) -> list[bytes]:
     """``imin_bodies`` as requests with the account's webhook key."""
     headers = {"Content-Type": "application/json", "X-Api-Key": account.webhook_key}
     return [request("/webhooks/imin", headers, body) for body in imin_bodies(account, count, first)]
+
+
+def magicline_request(account: Account, customer: int) -> bytes:
+    """CUSTOMER_UPDATED of one customer, as an event that never was before."""
+    told = {
+        "entityId": customer,
+        "uuid": str(uuid4()),
+        "payload": [{"timestamp": 1_700_000_000_000, "type": "CUSTOMER_UPDATED"}],
+    }
+    headers = {"Content-Type": "application/json", "x-api-key": account.webhook_key}
+    return request("/webhooks/magicline", headers, orjson.dumps(told))
 
 
 def write(folder: Path, name: str, requests: Sequence[bytes]) -> str:

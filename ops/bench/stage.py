@@ -16,6 +16,7 @@ import msgspec
 from ops.bench.load import HOST, LONGEST_SECONDS, Order, Outcome
 from ops.bench.profile import Profiles
 from ops.bench.stores import BenchStores
+from ops.lab.accounts import STUDIOS
 from ops.lab.process import Lab, running_lab
 from ops.supervisor.logs import tail
 from ops.supervisor.process import Process, Program
@@ -61,9 +62,9 @@ class Stage:
         self._ends.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def lab(self, *, latency: float = 0.0) -> Lab:
+    def lab(self, *, latency: float = 0.0, studios: int = len(STUDIOS)) -> Lab:
         """A provider lab of this benchmark's own."""
-        return self._ends.enter_context(running_lab(seed=1, latency=latency))
+        return self._ends.enter_context(running_lab(seed=1, latency=latency, studios=studios))
 
     def start(self, name: str, argv: Sequence[str], environment: Mapping[str, str]) -> Process:
         """Start a program; it ends with the stage, its output is in the stage's folder."""

@@ -10,13 +10,16 @@ from typing import Any
 from uuid import UUID
 
 import asyncpg
+import orjson
 from pydantic import SecretStr
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from shared.blobs import BlobMissing, BlobStore
 from shared.errors import PenstockError, StoreAway
+from shared.private import open_record
 from shared.sealing import BrokenSeal, Keys
+from shared.store.keys import look
 from shared.store.postgres import connect_once
 
 
@@ -52,6 +55,8 @@ class Evidence:
     events: Sequence[Stored] = ()
     doubled_changes: Sequence[str] = ()
     fetched_again: Sequence[str] = ()
+    broken_images: Sequence[str] = ()
+    """What records refer to that is not there, or is not what they say."""
     unfinished: Sequence[str] = ()
     longest_seconds: float = 0.0
     """From the receipt of an event to its end, the longest of all."""
@@ -96,12 +101,14 @@ class Witness:
                 await self._events(connection),
                 await self._doubled_changes(connection),
                 await self._fetched_again(connection, calls),
+                await self._broken_images(connection),
                 await _unfinished(connection),
                 await connection.fetchval(_LONGEST, self._since - _SLACK_SECONDS),
             )
 
     async def _events(self, connection: "asyncpg.Connection[asyncpg.Record]") -> list[Stored]:
         found: list[Stored] = []
+        await look(connection, self._keys)
         async with connection.transaction(readonly=True):
             cursor = await connection.cursor(
                 """
@@ -176,6 +183,31 @@ class Witness:
             and (spans := lives.get((call["provider"], call["path"])))
             and not any(created <= call["at"] - skew <= end for created, end in spans)
         ]
+
+    async def _broken_images(self, connection: "asyncpg.Connection[asyncpg.Record]") -> list[str]:
+        """The images of records that were written in this scenario and cannot be read as they were delivered."""
+        rows = await connection.fetch(
+            """
+            SELECT provider, account, kind, external_id, data::text, sealed FROM records
+            WHERE kind = 'authenteq.verification' AND changed_at >= to_timestamp($1) ORDER BY external_id
+            """,
+            self._since - _SLACK_SECONDS,
+        )
+        records = [orjson.loads(open_record(self._keys, *row)) for row in rows]
+        images = [image for record in records for image in record.get("images", {}).values()]
+        return [
+            f"image {image['blob']} {fault}"
+            for image in images
+            if (fault := await self._fault_of_image(image["blob"], image["sha256"]))
+        ]
+
+    async def _fault_of_image(self, blob: str, sha256: str) -> str:
+        """What is wrong with an image; empty where nothing is. Its key ends with its event's id and its own name."""
+        try:
+            content = await self._blobs.read(blob, UUID(blob.split("/")[-2]))
+        except (BlobMissing, BrokenSeal) as unreadable:
+            return f"cannot be read: {unreadable}"
+        return "" if hashlib.sha256(content).hexdigest() == sha256 else "is not what was delivered"
 
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:

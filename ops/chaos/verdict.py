@@ -167,10 +167,12 @@ def _count(result: Result, taken: Sequence[Sent], evidence: Evidence) -> None:
     doubled = [*_followed_up_twice(taken, evidence.events), *evidence.doubled_changes, *evidence.fetched_again]
     result.stored = len(kept) - len(altered)
     result.finished = sum(row.state not in UNFINISHED for _, row in kept)
-    result.lost, result.altered, result.doubled = len(lost), len(altered), len(doubled)
+    result.lost, result.doubled = len(lost), len(doubled)
+    result.altered = len(altered) + len(evidence.broken_images)
     result.why += [
         *_cases("lost", [_told(sent) for sent in lost]),
         *_cases("altered", [f"{_told(sent)} is stored as {row}" for sent, row in altered]),
+        *_cases("altered", evidence.broken_images),
         *_cases("doubled", doubled),
         *_cases("wrong end", [f"{_told(sent)} is {row.state}: {row.error}" for sent, row in wrong]),
     ]

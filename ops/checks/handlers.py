@@ -8,6 +8,7 @@ from penstock.loading import load
 from penstock.records import KINDS
 from shared.configuration import Configuration
 from shared.errors import StoreAway
+from shared.handlers.names import clashes
 from shared.handlers.signing import ADVISED_BYTES, key_of
 from shared.settings import Settings
 from shared.store.reading.connecting import reading, reading_engine
@@ -27,9 +28,12 @@ async def check_handlers(settings: Settings, configuration: Configuration | None
     for python in registered().values():
         findings.extend(_of_kinds(python.name, sorted(python.kinds)))
     if configuration:
+        clashing = clashes(configuration.handlers, registered())
+        findings.extend(fix(f"handler {name}", reason) for name, reason in clashing.items())
         here = {*registered(), *(handler.name for handler in configuration.handlers)}
         for standing in await _standings(settings):
-            findings.extend(_of_standing(standing, here))
+            if standing.name not in clashing:
+                findings.extend(_of_standing(standing, here))
     return findings
 
 
@@ -66,7 +70,7 @@ def _of_standing(standing: HandlerStanding, here: set[str]) -> Iterator[Finding]
     elif standing.open_until:
         yield advice(item, f"failed {standing.failures} times in a row, tried again now and then ({waiting})")
     elif standing.parked:
-        yield advice(item, f"{waiting}: the log of `penstock worker handlers` says why each was")
+        yield advice(item, f"{waiting}: `penstock handovers list --handler {standing.name} --state parked` lists them")
     else:
         yield ok(item, waiting)
 

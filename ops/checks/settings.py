@@ -23,7 +23,7 @@ def check_settings(settings: Settings) -> tuple[list[Finding], Configuration | N
 def _file(settings: Settings, configuration: Configuration) -> Finding:
     accounts = sum(len(of_provider) for of_provider in configuration.accounts.values())
     if not settings.config.exists():
-        return advice("settings", f"there is no {settings.config}: no provider has an account yet; README.md shows one")
+        return advice("settings", f"there is no {settings.config}: no provider has an account; see docs/providers")
     if not accounts:
         return advice("settings", f"{settings.config} is valid and has no account: every webhook is answered 404")
     providers = ", ".join(f"{name} {len(of_provider)}" for name, of_provider in configuration.accounts.items())

@@ -29,6 +29,7 @@ _COLUMNS = (
     Column("id", lambda change: change.external_id),
     Column("changed", lambda change: change.changed),
     Column("event", lambda change: change.event_id),
+    Column("change", lambda change: change.id),
 )
 
 

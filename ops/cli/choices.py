@@ -1,6 +1,7 @@
 """What may be typed for a provider, a state or a moment; anything else is bad usage, with a sentence."""
 
 import re
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Final, Literal
 
@@ -9,7 +10,11 @@ import typer
 
 EventState = Literal["received", "processing", "waiting", "done", "duplicate", "parked", "failed", "quarantined"]
 
+HandoverState = Literal["pending", "running", "waiting", "done", "parked", "discarded"]
+
 _AGO: Final = re.compile(r"(\d{1,9})([smhd])")
+_RATE: Final = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)(?:/([smh]))?")
+_UNIT_SECONDS: Final = {"s": 1, "m": 60, "h": 3600}
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -33,12 +38,60 @@ def moment(text: str) -> datetime:
     return at if at.tzinfo else at.replace(tzinfo=UTC)
 
 
+@dataclass(frozen=True)
+class Typed:
+    """A moment, and what was typed for it: ``2h`` is the same request an hour later, another moment."""
+
+    at: datetime
+    text: str
+
+
+def typed_moment(text: str) -> Typed:
+    """As ``moment``, with what was typed."""
+    return Typed(moment(text), text)
+
+
+def at_of(typed: Typed | None) -> datetime | None:
+    """The moment, if one was typed."""
+    return typed.at if typed else None
+
+
+def per_second(text: str) -> float:
+    """A rate such as ``50/s``, ``600/m``, ``1000/h``, or a plain number a second."""
+    if not (rate := _RATE.fullmatch(text)) or not (count := float(rate[1])):
+        raise typer.BadParameter("write a rate such as 50/s, 600/m or 1000/h")
+    return count / _UNIT_SECONDS[rate[2] or "s"]
+
+
 Provider = Annotated[str | None, typer.Option(help="Only of this provider.", callback=known_provider)]
 Account = Annotated[str | None, typer.Option(help="Only of this account.")]
 State = Annotated[EventState | None, typer.Option(help="Only in this state.")]
 Since = Annotated[
     datetime | None,
     typer.Option(parser=moment, metavar="TIME", help="Only received since: a time, or an age such as 15m, 2h, 7d."),
+]
+DeadState = Annotated[Literal["parked", "failed"] | None, typer.Option("--state", help="Only in this state.")]
+HandedOver = Annotated[HandoverState | None, typer.Option("--state", help="Only in this state.")]
+Handler = Annotated[str | None, typer.Option(help="Only of this handler.")]
+Kind = Annotated[str | None, typer.Option(help="Only of this record kind, such as magicline.customer.")]
+SinceTyped = Annotated[
+    Typed | None,
+    typer.Option("--since", parser=typed_moment, metavar="TIME", help="Only since: a time, or an age such as 2h, 7d."),
+]
+UntilTyped = Annotated[
+    Typed | None,
+    typer.Option("--until", parser=typed_moment, metavar="TIME", help="Only until: a time, or an age. [now]"),
+]
+EventType = Annotated[
+    str | None,
+    typer.Option("--kind", help="Only with this event type, such as CUSTOMER_UPDATED (`events list` shows it)."),
+]
+Error = Annotated[str | None, typer.Option(help="Only with this reason, such as attempts-used-up.")]
+Rate = Annotated[
+    float | None,
+    typer.Option(
+        parser=per_second, metavar="N/s", help="At most so many a second, such as 50/s. [as fast as the store takes it]"
+    ),
 ]
 Limit = Annotated[int, typer.Option(min=0, help="At most so many; 0 is all.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")]

@@ -8,14 +8,14 @@ import typer
 
 from ops.calls import urls_of_calls
 from ops.cli import choices
+from ops.cli.dead_letters import discard, failed
 from ops.cli.examples import examples
 from ops.cli.output import Column, cell, moment, paper, print_json, print_rows, print_table, write
 from ops.cli.replay import replay
-from ops.cli.store import found, reading_store
+from ops.cli.store import found, opening_keys, reading_store
 from ops.forecasts import with_forecast
 from shared.blobs import BlobStore
 from shared.errors import PenstockError
-from shared.sealing import Keys
 from shared.store.reading.connecting import reading
 from shared.store.reading.events import Filters, body_of, list_events, show_event
 from shared.store.reading.shapes import Error, EventDetail, EventForecast
@@ -67,15 +67,17 @@ def list_(
     provider: choices.Provider = None,
     account: choices.Account = None,
     state: choices.State = None,
+    error: choices.Error = None,
     since: choices.Since = None,
+    discarded: Annotated[bool, typer.Option("--discarded", help="Only those that were discarded.")] = False,
     limit: choices.Limit = 50,
     as_json: choices.Json = False,
 ) -> None:
-    """List events, newest first."""
+    """List events, newest first; discarded ones only with --discarded."""
 
     async def run() -> None:
         async with reading_store(found()) as engine, reading(engine) as connection:
-            filters = Filters(provider, account, state, since)
+            filters = Filters(provider, account, state, since, error=error, discarded=discarded)
             batches = list_events(connection, filters, limit=limit)
             await print_rows(batches, _LIST, as_json=as_json, none="There is no such event.")
 
@@ -111,7 +113,9 @@ def body(event_id: EventId) -> None:
             kept = await body_of(connection, event_id)
         if kept is None:
             return None
-        keys = Keys.parse(settings.encryption_keys)
+        if kept.sealed is None and kept.blob is None:
+            raise PenstockError(f"the body of {event_id} is not kept any more: retention removed it")
+        keys = (await opening_keys(settings))()
         if kept.sealed is not None:
             return keys.unseal(kept.sealed, event_id)
         # whole, not in pieces: nothing is printed before the last byte is proved to be what was sealed
@@ -127,8 +131,18 @@ app.command(
     epilog=examples(
         "penstock events replay 01998f3e-6f3a-7c1e-9d55-0d6f1c1a2b3c --reason 'mapping fixed'",
         "penstock events replay --state failed --provider magicline --since 2h --dry-run",
+        "penstock events replay --state failed --error attempts-used-up --rate 50/s --reason 'API is back'",
     )
 )(replay)
+
+
+app.command(epilog=examples("penstock events failed", "penstock events failed --provider magicline --json"))(failed)
+app.command(
+    epilog=examples(
+        "penstock events discard 01998f3e-6f3a-7c1e-9d55-0d6f1c1a2b3c --reason 'sent by a test'",
+        "penstock events discard --provider imin --error not-json --until 30d --reason 'provider mended it'",
+    )
+)(discard)
 
 
 def _missing(event_id: UUID) -> PenstockError:

@@ -12,6 +12,7 @@ from ops.cli.examples import examples
 from ops.cli.output import Column, note, print_json, print_table
 from ops.cli.store import found, writing_store
 from ops.installation import completed
+from shared.budgets import open_budgets
 from shared.configuration import read_configuration
 from shared.errors import AnswerError, PenstockError, SettingsError
 from shared.providers.paybook.api import (
@@ -117,8 +118,8 @@ def watch(
     settings = found()
 
     async def run() -> list[tuple[PaybookAccount, Looked]]:
-        async with writing_store(settings) as connection:
-            return [(each, await look(connection, each)) for each in accounts]
+        async with writing_store(settings) as connection, open_budgets(settings) as budgets:
+            return [(each, await look(connection, each, budgets)) for each in accounts]
 
     looked = asyncio.run(run())
     rows = [row for owner, seen in looked for row in _rows(owner, seen.registrations)]

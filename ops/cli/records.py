@@ -8,7 +8,7 @@ import typer
 from ops.cli import choices
 from ops.cli.examples import examples
 from ops.cli.output import Column, print_rows
-from ops.cli.store import found, reading_store
+from ops.cli.store import found, opening_keys, reading_store
 from shared.store.reading.connecting import reading
 from shared.store.reading.records import list_records
 
@@ -47,10 +47,12 @@ def list_(
     as_json: choices.Json = False,
 ) -> None:
     """List records in the order of their keys. With --json, numbers have the digits that the provider sent."""
+    settings = found()
 
     async def run() -> None:
-        async with reading_store(found()) as engine, reading(engine) as connection:
-            batches = list_records(connection, provider=provider, account=account, kind=kind, limit=limit)
+        async with reading_store(settings) as engine, reading(engine) as connection:
+            keys = await opening_keys(settings)
+            batches = list_records(connection, provider=provider, account=account, kind=kind, limit=limit, keys=keys)
             await print_rows(batches, _COLUMNS, as_json=as_json, none="There is no such record.")
 
     asyncio.run(run())

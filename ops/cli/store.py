@@ -1,6 +1,6 @@
 """The stores as commands reach them: those that the settings name, or those of the running installation."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ops.installation import find
 from shared.errors import SettingsError, StoreAway
+from shared.sealing import Keys
 from shared.settings import Settings, without_password
+from shared.store.keys import look
 from shared.store.postgres import AWAY, connect_once
 from shared.store.reading.connecting import NO_TABLES, reading_engine
 
@@ -62,6 +64,16 @@ async def writing_store(settings: Settings) -> AsyncIterator["Connection"]:
         raise StoreAway(f"Postgres does not answer any more at {without_password(url)}: {reason}") from None
     finally:
         connection.terminate() if connection.is_closed() else await connection.close()
+
+
+async def opening_keys(settings: Settings) -> Callable[[], Keys]:
+    """The keys to open what is sealed, asked for when they are needed. Raises StoreAway; calling: SettingsError."""
+    if not settings.encryption_keys:
+        return lambda: Keys.parse(settings.encryption_keys)
+    keys = Keys.parse(settings.encryption_keys)
+    async with writing_store(settings) as connection:
+        await look(connection, keys)
+    return lambda: keys
 
 
 @asynccontextmanager

@@ -11,7 +11,6 @@ from ops.supervisor.counts import Counts, ReadCounts
 from ops.supervisor.screen import Screen
 from ops.supervisor.table import Options
 from ops.supervisor.up import up as run
-from penstock.loading import any_installed
 from shared.configuration import read_configuration
 from shared.providers.registry import PROVIDERS
 from shared.queue import HANDLERS
@@ -45,6 +44,6 @@ def up(
     """Run everything on this machine: the stores that are not set, ingress, workers, relay, console and flower."""
     settings = Settings.read()
     # A mistake is told before anything is started; the demo's settings are only written later.
-    handlers = () if demo else read_configuration(settings.config).handlers
-    workers = (*PROVIDERS, HANDLERS) if handlers or any_installed() else tuple(PROVIDERS)
-    run(settings, Options(providers=workers, ingress=ingress, demo=demo), open_counts, Screen())
+    if not demo:
+        read_configuration(settings.config)
+    run(settings, Options(providers=(*PROVIDERS, HANDLERS), ingress=ingress, demo=demo), open_counts, Screen())

@@ -1,10 +1,16 @@
 """`penstock worker`."""
 
+import atexit
+import os
+import shutil
+import tempfile
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from celery.apps import worker as celery_worker
 from celery.utils.nodenames import host_format
+from prometheus_client import values
 
 from ops.cli.examples import examples
 from ops.installation import find
@@ -13,6 +19,7 @@ from shared.logs import set_up_logs
 from shared.providers.registry import PROVIDERS
 from shared.queue import HANDLERS, queue_of
 from shared.settings import Settings
+from shared.tracing import check_tracing
 from workers.app import More, create
 from workers.health.watchdog import watch
 
@@ -39,6 +46,11 @@ def worker(
         raise SettingsError(f"there is no provider {unknown[0]}; known are {', '.join((*PROVIDERS, HANDLERS))}")
     name = f"worker-{'-'.join(providers)}"
     settings = find(Settings.read(), redis=True)
+    # Before Celery's own call: what it says until then would be text between the lines.
+    set_up_logs(settings.log_level, settings.log_format)
+    if metrics_port is not None:
+        _share_figures()
+    check_tracing()
     celery = create(settings, name, _handing_over(settings) if HANDLERS in providers else None)
     longest = celery.conf.task_time_limit
     canaries = watch(
@@ -53,9 +65,29 @@ def worker(
         without_gossip=True,
         without_mingle=True,
         loglevel="INFO",
+        # Its banner is no line of a log; what it shows is in the settings.
+        quiet=True,
     )
+    # At the end it says a sentence past all logs, and no setting keeps it from that.
+    celery_worker.safe_say = lambda *_: None  # type: ignore[attr-defined]  # its types do not know it
     serving.start()
     raise typer.Exit(serving.exitcode or 0)
+
+
+def _share_figures() -> None:
+    """Have the children, who do the work, write their figures where this process can read them."""
+    if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+        folder = tempfile.mkdtemp(prefix="penstock-metrics-")
+        # Not for the children, who end before it.
+        atexit.register(_remove, folder, os.getpid())
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+        # prometheus-client has made its choice when it was imported.
+        values.ValueClass = values.get_value_class()  # type: ignore[no-untyped-call]
+
+
+def _remove(folder: str, owner: int) -> None:
+    if os.getpid() == owner:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _handing_over(settings: Settings) -> More:
@@ -63,6 +95,5 @@ def _handing_over(settings: Settings) -> More:
     from workers.hand_over.preparing import prepare  # noqa: PLC0415 - the same
     from workers.hand_over.task import register  # noqa: PLC0415 - no other worker needs the libraries behind it
 
-    set_up_logs(settings.log_level, settings.log_format)
     prepare(settings)
     return register

@@ -31,8 +31,11 @@ class Account:
     signature: str = "hmac-sha256"
 
 
-def lab_accounts(seed: int, ports: Mapping[str, int], host: str = "127.0.0.1") -> Sequence[Account]:
-    """One account of each provider (Magicline: two studios) at the lab's own ports."""
+def lab_accounts(
+    seed: int, ports: Mapping[str, int], host: str = "127.0.0.1", studios: int = len(STUDIOS)
+) -> Sequence[Account]:
+    """One account of each provider (Magicline: so many studios) at the lab's own ports."""
+    names = [*STUDIOS, *(f"studio-{number}" for number in range(len(STUDIOS) + 1, studios + 1))][:studios]
 
     def key(*parts: str) -> str:
         return f"lab-{'-'.join(parts)}-{hexadecimal('key', seed, *parts)}"
@@ -43,7 +46,7 @@ def lab_accounts(seed: int, ports: Mapping[str, int], host: str = "127.0.0.1") -
     secret = key("authenteq", "secret")
     return (
         Account("imin", "main", key("imin", "hook"), key("imin", "api"), base("imin")),
-        *(Account("magicline", name, key(name, "hook"), key(name, "api"), base("magicline")) for name in STUDIOS),
+        *(Account("magicline", name, key(name, "hook"), key(name, "api"), base("magicline")) for name in names),
         Account(
             "paybook",
             "main",
@@ -61,6 +64,8 @@ def config_toml(accounts: Sequence[Account], retry: Mapping[str, float] | None =
     tables = [_table(account) for account in accounts]
     if retry:
         tables.append("[retry]\n" + "".join(f"{name} = {value}\n" for name, value in retry.items()))
+    # nothing real is here: whoever tries it out at this machine may use every button of the console
+    tables.append('[console]\nlocal_role = "operator"\n')
     return "# Written by the provider lab; every key here works at the lab only.\n\n" + "\n".join(tables)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import msgspec
 
-from ops.lab.accounts import Account, config_toml, lab_accounts
+from ops.lab.accounts import STUDIOS, Account, config_toml, lab_accounts
 from ops.lab.deliveries import Delivery
 from ops.lab.faults import Fault
 from ops.lab.happening import LabError
@@ -33,6 +33,7 @@ class Lab:
     seed: int
     ports: Mapping[str, int]
     client: httpx.Client
+    studios: int = len(STUDIOS)
 
     def url(self, provider: str) -> str:
         """The base URL of a provider's API (or of ``control``)."""
@@ -40,7 +41,7 @@ class Lab:
 
     def accounts(self) -> Sequence[Account]:
         """The accounts with both sides' keys."""
-        return lab_accounts(self.seed, self.ports)
+        return lab_accounts(self.seed, self.ports, studios=self.studios)
 
     def config_toml(self, retry: Mapping[str, float] | None = None) -> str:
         """A ``penstock.toml`` with the lab's accounts."""
@@ -151,13 +152,21 @@ def running_lab(
     ingress: str = "http://127.0.0.1:9",
     clock_speed: float = 1.0,
     niceness: int = 0,
+    studios: int = len(STUDIOS),
 ) -> Iterator[Lab]:
     """A lab on free ports; it ends with the block, or with this process. Nothing listens at the default ingress.
 
-    ``niceness``: how far it stands back from the processor, which a provider's own API does not use.
+    ``studios``: how many accounts Magicline has. ``niceness``: how far it stands back from the processor, which a
+    provider's own API does not use.
     """
     options = LabOptions(
-        seed=seed, latency=latency, rate=rate, ingress=ingress, clock_speed=clock_speed, with_parent=True
+        seed=seed,
+        latency=latency,
+        rate=rate,
+        ingress=ingress,
+        clock_speed=clock_speed,
+        studios=studios,
+        with_parent=True,
     )
     command = [sys.executable, "-m", "ops.lab.server", msgspec.json.encode(options).decode()]
     launch = launched(command, signal.SIGTERM, None, niceness)
@@ -170,7 +179,7 @@ def running_lab(
                 raise LabError("the lab did not start; what it said is above")
             ports = msgspec.json.decode(line)["ports"]
             with httpx.Client(base_url=f"http://127.0.0.1:{ports['control']}", timeout=60.0) as client:
-                yield Lab(seed, ports, client)
+                yield Lab(seed, ports, client, studios)
         finally:
             process.terminate()
             try:

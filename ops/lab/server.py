@@ -17,7 +17,7 @@ import uvicorn
 import uvloop
 from starlette.types import ASGIApp
 
-from ops.lab.accounts import config_toml, lab_accounts
+from ops.lab.accounts import STUDIOS, config_toml, lab_accounts
 from ops.lab.authenteq_api import AuthenteqApi
 from ops.lab.calls import Calls
 from ops.lab.control import Control
@@ -44,6 +44,7 @@ class LabOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ingress: str = "http://127.0.0.1:8000"
     clock_speed: float = 1.0
     latency: float = 0.0
+    studios: int = len(STUDIOS)
     ports: dict[str, int] = msgspec.field(default_factory=dict)
     config_out: str = ""
     state_out: str = ""
@@ -62,7 +63,7 @@ async def serve(options: LabOptions, ready: Callable[[str], None]) -> None:
     """As ``run``, on the running loop."""
     sockets = {name: _bound(name, options.ports.get(name, 0)) for name in PORTS}
     ports = {name: bound.getsockname()[1] for name, bound in sockets.items()}
-    accounts = lab_accounts(options.seed, ports)
+    accounts = lab_accounts(options.seed, ports, studios=options.studios)
     world = World(options.seed, accounts, datetime.now(UTC))
     behaviour = Behaviour(Calls(), Faults(options.seed), Limits())
     if options.latency:

@@ -1,13 +1,11 @@
-"""One page of metrics for all processes, put together from the files that each of them writes."""
+"""The port on which one page of metrics answers for all processes."""
 
 import shutil
-from contextlib import suppress
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry, start_http_server
-from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client import start_http_server
 
-from ops.supervisor.alive import started_at
+from shared.metric_files import page_of
 
 
 class Metrics:
@@ -21,17 +19,7 @@ class Metrics:
 
     def serve(self, host: str, port: int) -> None:
         """Answer from now on, in a thread."""
-        registry = CollectorRegistry()
-        MultiProcessCollector(registry, path=str(self.folder))  # type: ignore[no-untyped-call]
-        self._server, self._thread = start_http_server(port, host, registry)
-
-    def forget_the_dead(self) -> None:
-        """Take what ended processes said of the present moment off the page; what they counted stays."""
-        for file in self.folder.glob("gauge_live*_*.db"):
-            pid = int(file.stem.rpartition("_")[2])
-            if started_at(pid) is None:
-                with suppress(FileNotFoundError):
-                    mark_process_dead(pid, path=str(self.folder))  # type: ignore[no-untyped-call]
+        self._server, self._thread = start_http_server(port, host, page_of(self.folder))
 
     def close(self) -> None:
         """Free the port."""

@@ -15,7 +15,6 @@ from ops.supervisor.children import Child, described, kill, stop
 from ops.supervisor.counts import OpenCounts
 from ops.supervisor.heartbeat import Heartbeat
 from ops.supervisor.logs import bound, rotate, tail
-from ops.supervisor.metrics import Metrics
 from ops.supervisor.screen import Screen
 from ops.supervisor.table import Options, Role
 from shared.errors import PenstockError
@@ -29,6 +28,8 @@ STOP_SECONDS = 10.0
 """Contract: all is over within 15 s; the embedded servers take what is left."""
 _TICK_SECONDS = 0.2
 _TIDY_SECONDS = 2.0
+_WANTED_SECONDS = 2.0
+"""How often it is asked whether a process that was not wanted is: settings take effect within 5 s."""
 
 
 class Supervisor:
@@ -42,7 +43,6 @@ class Supervisor:
         others: Sequence[Role],
         servers: Sequence[Child],
         installation: Installation,
-        metrics: Metrics,
         screen: Screen,
         listener: socket.socket,
     ) -> None:
@@ -51,7 +51,6 @@ class Supervisor:
         self._children = [(role, Child(role.program, heartbeat=_heartbeat_of(role))) for role in (*first, *others)]
         self._servers = servers
         self._installation = installation
-        self._metrics = metrics
         self._screen = screen
         self._listener = listener
         self._stop = asyncio.Event()
@@ -75,7 +74,7 @@ class Supervisor:
 
     async def _live(self, options: Options, open_counts: OpenCounts) -> None:
         for stage in self._stages:
-            starting = [(role, child) for role, child in self._children if role in stage]
+            starting = [(role, child) for role, child in self._children if role in stage and role.wanted()]
             for _, child in starting:
                 rotate(child.program.log)
                 child.start()
@@ -85,6 +84,7 @@ class Supervisor:
         self._screen.places(self._settings, demo=options.demo)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._tend())
+            tasks.create_task(self._start_when_wanted())
             tasks.create_task(self._tidy())
             tasks.create_task(
                 self._screen.show_counts(open_counts, self._installation.database_url, self._installation.redis_url)
@@ -98,11 +98,20 @@ class Supervisor:
                     self._note()
             await asyncio.sleep(_TICK_SECONDS)
 
+    async def _start_when_wanted(self) -> None:
+        while late := [(role, child) for role, child in self._children if not child.process]:
+            await asyncio.sleep(_WANTED_SECONDS)
+            for role, child in late:
+                if role.wanted():
+                    rotate(child.program.log)
+                    child.start()
+                    self._note()
+                    self._screen.say(f"{role.program.name} is started: there is something for it to do now.")
+
     async def _tidy(self) -> None:
         logs = [child.program.log for child in (*self._servers, *(child for _, child in self._children))]
         while True:
             bound(logs)
-            self._metrics.forget_the_dead()
             await asyncio.sleep(_TIDY_SECONDS)
 
     def _note(self) -> None:

@@ -2,8 +2,10 @@
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from ops.installation import environment
@@ -11,6 +13,10 @@ from ops.supervisor.heartbeat import SILENT_SECONDS
 from ops.supervisor.ports import Ports, reachable
 from ops.supervisor.process import Program
 from ops.supervisor.stores import Stores
+from penstock.loading import any_installed
+from shared.configuration import read_configuration
+from shared.errors import SettingsError
+from shared.queue import HANDLERS
 from shared.settings import Settings
 
 
@@ -48,6 +54,8 @@ class Role:
     """The file that it touches every second for as long as it lives."""
     silent_seconds: float = SILENT_SECONDS
     """How long it may touch nothing."""
+    wanted: Callable[[], bool] = lambda: True
+    """Whether there is anything to do for it: it is started once there is, and runs on whatever comes."""
 
     @property
     def feeds(self) -> bool:
@@ -145,7 +153,15 @@ def _worker(settings: Settings, options: Options, provider: str) -> Role:
     heartbeat = _heartbeat(settings, name)
     arguments = ("worker", provider, "--heartbeat", str(heartbeat))
     program = _program(settings, options, name, *arguments, niceness=FOLLOWS_UP)
-    return Role(program, heartbeat=heartbeat)
+    role = Role(program, heartbeat=heartbeat)
+    return replace(role, wanted=partial(_any_handler, settings.config)) if provider == HANDLERS else role
+
+
+def _any_handler(config: Path) -> bool:
+    """Whether an installed package or the settings have one; settings that cannot be read have none yet."""
+    with suppress(SettingsError):
+        return any_installed() or bool(read_configuration(config).handlers)
+    return False
 
 
 def _heartbeat(settings: Settings, name: str) -> Path:

@@ -53,7 +53,6 @@ def _run(settings: Settings, options: Options, open_counts: OpenCounts, screen: 
                 others=roles(final, options, ports),
                 servers=[Child(server.program(), server.spawn, server.process) for server in stores.servers],
                 installation=_installation(settings, final, stores),
-                metrics=metrics,
                 screen=screen,
                 listener=ports.ingress,
             )

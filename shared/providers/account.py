@@ -24,18 +24,28 @@ class Budget(Section):
     """
 
     calls: int = Field(ge=0)
+    """How many calls; 0: no limit."""
     seconds: float = Field(default=60.0, gt=0)
+    """In how long."""
     window: Literal["sliding", "fixed"] = "sliding"
+    """``sliding`` allows so many in any such time, ``fixed`` from a window's first call until its end."""
     penalty_seconds: float | None = Field(default=None, ge=0)
+    """How long to keep away after a 429 without ``Retry-After``. Unset: what the provider documents."""
 
 
 class AccountSettings(Section):
     """One configured relationship with a provider: its name, its host, its budget. Providers add their keys."""
 
     name: Name
+    """What the account is called here."""
     base_url: str
+    """The origin of the provider's API, such as ``https://api.example.com``; the account's key goes nowhere else."""
     allow_insecure: bool = False
+    """True: ``http://`` also to other machines than this one."""
+    allow_private: bool = False
+    """True: ``base_url`` may resolve to an address of a private network."""
     budget: Budget | None = None
+    """Replaces the provider's published limit, for each endpoint where the provider counts so."""
 
     @field_validator("base_url")
     @classmethod

@@ -17,7 +17,7 @@ from datetime import datetime
 from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar
 from uuid import UUID
 
-from shared.errors import NotAuthentic
+from shared.errors import Cause, NotAuthentic
 from shared.providers.account import AccountSettings
 
 
@@ -39,7 +39,10 @@ class Unverified:
         """The only value of a header. Raises NotAuthentic when it is missing, repeated or empty."""
         values = [value for key, value in self.headers if key == name]
         if len(values) != 1 or not values[0]:
-            raise NotAuthentic(f"the header {name.decode('latin-1')} must be there exactly once and not be empty")
+            raise NotAuthentic(
+                f"the header {name.decode('latin-1')} must be there exactly once and not be empty",
+                "missing-credentials",
+            )
         return values[0]
 
 
@@ -76,6 +79,22 @@ class Inbound(ABC):
     @abstractmethod
     def authenticate(self, request: Unverified) -> Admission:
         """The account that sent this. Raises NotAuthentic; compares keys as bytes, in constant time."""
+
+    def check(self, request: Unverified, body: bytes) -> str:
+        """The account that sent this whole delivery. Raises NotAuthentic."""
+        admission = self.authenticate(request)
+        if admission.body_check:
+            admission.body_check.update(body)
+            admission.body_check.finish()
+        return admission.account
+
+    def cause(self, request: Unverified, body: bytes) -> Cause | None:
+        """Why this delivery is not authentic, for people; None: it is (by now)."""
+        try:
+            self.check(request, body)
+        except NotAuthentic as error:
+            return error.cause
+        return None
 
     def learned(self) -> Mapping[str, str]:
         """What genuine deliveries have taught about accounts: account name to a phrase for the log."""
@@ -135,6 +154,34 @@ class Record(NamedTuple):
     data: str | None
     deleted: bool = False
     once: bool = False
+    sealed: bytes | None = None
+    """The private members, sealed; ``data`` then holds digests in their place. Providers leave it alone."""
+    owner: str = ""
+    """Of a ``once`` record: to whom it was shown (a customer). The first sight of each owner makes a change."""
+
+
+class Members(NamedTuple):
+    """Members of an object that are private: the named ones, or (``others``) all but the named ones."""
+
+    names: frozenset[str]
+    others: bool = False
+
+    def private(self, name: str) -> bool:
+        """Whether this member is."""
+        return (name in self.names) is not self.others
+
+
+class Privacy(NamedTuple):
+    """What of a provider's data is sealed also inside records and the calls that wait to be made.
+
+    ``records``: by kind. ``context``: members of a call's context. ``redelivered_days``: how long the provider sends a
+    delivery again; nothing that tells it from a new one is removed before. ``images``: its deliveries bring blobs.
+    """
+
+    records: Mapping[str, Members] = {}
+    context: frozenset[str] = frozenset()
+    redelivered_days: int = 1
+    images: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,14 +205,6 @@ class Plan:
 # ── fetch and apply ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
-class Probe(NamedTuple):
-    """The cheapest read that tells whether credentials are accepted; a status of ``right`` shows that they are."""
-
-    method: Literal["GET", "HEAD"]
-    path: str
-    right: frozenset[int] = frozenset({200})
-
-
 class Limit(NamedTuple):
     """How often an account may be called: ``calls`` in any ``seconds``, counted over everything of one ``scope``.
 
@@ -178,6 +217,18 @@ class Limit(NamedTuple):
     seconds: float
     penalty_seconds: float
     window: Literal["sliding", "fixed"] = "sliding"
+
+
+class Probe(NamedTuple):
+    """The cheapest read that tells whether credentials are accepted; a status of ``right`` shows that they are.
+
+    ``limit``: the one that it counts for, where the provider publishes one for everything.
+    """
+
+    method: Literal["GET", "HEAD"]
+    path: str
+    right: frozenset[int] = frozenset({200})
+    limit: Limit | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,6 +343,10 @@ class FollowUp(ABC, Generic[AccountT, EventT]):
         """How to test an account's credentials; None where no cheap read is known."""
         return None
 
+    def read_probe(self, answer: Answer) -> None:
+        """Read what an answer to ``probe`` says besides a status of ``right``. Raises RefusedAnswer, BrokenAnswer."""
+        del answer
+
     def login(self, call: Call, account: AccountT) -> Login | None:
         """The session that this call needs; None where the account's keys are enough."""
         del call, account
@@ -337,3 +392,4 @@ class Provider(Generic[AccountT, EventT]):
     account: type[AccountT]
     inbound: Callable[[Sequence[AccountT]], Inbound]
     follow_up: FollowUp[AccountT, EventT]
+    privacy: Privacy = field(default_factory=Privacy)

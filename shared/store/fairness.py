@@ -3,10 +3,6 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-import asyncpg
-
-from shared.store.postgres import Connection
-
 
 @dataclass(frozen=True, slots=True)
 class Room:
@@ -75,16 +71,24 @@ def in_turn(table: str, waits: str, due: str, order: str) -> str:
     """  # noqa: S608 - put together from constants of the callers' modules
 
 
-async def take_in_turn(connection: Connection, statement: str, *arguments: object) -> list[asyncpg.Record]:
-    """Execute a statement with ``in_turn``, within the caller's transaction, from the index whatever it seems to cost.
-
-    What is due comes and goes faster than statistics: to the planner it is often one row, which it would find by any
-    index and sort.
-    """
-    await connection.execute("SET LOCAL enable_sort = off")
-    rows = await connection.fetch(statement, *arguments)
-    await connection.execute("SET LOCAL enable_sort = on")
-    return rows
+def any_due(table: str, waits: str, due: str, order: str) -> str:
+    """An expression: whether ``in_turn`` would find a row, whatever room there is. $1 is the provider."""
+    return f"""
+        EXISTS (
+            WITH RECURSIVE account_names (account) AS (
+                (SELECT account FROM {table} WHERE provider = $1 AND {waits} ORDER BY account LIMIT 1)
+                UNION ALL
+                SELECT following.account FROM account_names a CROSS JOIN LATERAL (
+                    SELECT account FROM {table}
+                    WHERE provider = $1 AND {waits} AND account > a.account ORDER BY account LIMIT 1
+                ) AS following
+            )
+            SELECT FROM account_names a CROSS JOIN LATERAL (
+                SELECT FROM {table} WHERE provider = $1 AND account = a.account AND {waits} AND {due}
+                ORDER BY {order} LIMIT 1
+            ) AS has_due
+        )
+    """  # noqa: S608 - put together from constants of the callers' modules
 
 
 def next_after(room: Room, accounts: Iterable[str]) -> str:

@@ -10,11 +10,15 @@ from uuid import UUID
 import msgspec
 
 from shared.providers.interface import Call, Outcome
-from shared.store import finishing, opening
-from shared.store.fairness import Room, in_turn, take_in_turn
+from shared.store import finishing, opening, waiting
+from shared.store.due import FETCH_DUE, FETCH_OPEN, FETCH_WAITS
+from shared.store.fairness import Room, in_turn
 from shared.store.postgres import Connection
 from shared.store.records import recording
 from shared.store.records.sighting import Sighting
+
+
+EVENTS_NAMED = 5
 
 
 class ClaimedFetch(NamedTuple):
@@ -31,6 +35,8 @@ class ClaimedFetch(NamedTuple):
     """A worker died while it made this call: it is claimed alone."""
     background: bool = False
     """Only replays and reconciliation ask for it: live calls go before it."""
+    events: tuple[UUID, ...] = ()
+    """The first of the events that it is made for, ``EVENTS_NAMED`` at most: what logs and traces name."""
 
     @property
     def read_at(self) -> int:
@@ -39,9 +45,6 @@ class ClaimedFetch(NamedTuple):
 
 
 NOTHING = Outcome()
-
-HELD = "circuit"
-"""The reason of a fetch that waits until its account's circuit closes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,16 +66,18 @@ class Result:
     called: bool = True
 
 
-_OPEN = "state IN ('pending', 'waiting')"
-_DUE = """
-    due_at <= now() AND NOT EXISTS (SELECT FROM fetches r WHERE r.resource = fetches.resource AND r.state = 'running')
-"""
+class Stored(NamedTuple):
+    """What a commit of results led to: the fetches that were opened for next pages, the events that are done now."""
+
+    opened: list[opening.Opened]
+    done: list[UUID]
+
 
 _CLAIM = f"""
     WITH RECURSIVE alone AS MATERIALIZED (
-        SELECT id, state FROM fetches WHERE provider = $1 AND {_OPEN} AND suspect AND $8 AND {_DUE}
+        SELECT id, state FROM fetches WHERE provider = $1 AND {FETCH_OPEN} AND suspect AND $8 AND {FETCH_DUE}
         ORDER BY due_at LIMIT 1 FOR UPDATE SKIP LOCKED
-    ), {in_turn("fetches", f"{_OPEN} AND NOT suspect", f"{_DUE} AND NOT EXISTS (SELECT FROM alone)", "due_at")}
+    ), {in_turn("fetches", FETCH_WAITS, f"{FETCH_DUE} AND NOT EXISTS (SELECT FROM alone)", "due_at")}
     , taken AS MATERIALIZED (
         SELECT id, state FROM alone UNION ALL SELECT id, state FROM in_turn
     )
@@ -80,7 +85,9 @@ _CLAIM = f"""
                          attempts = attempts + 1, began_at = clock_timestamp()
     FROM taken WHERE f.id = ANY(ARRAY(SELECT id FROM taken)) AND f.id = taken.id
     RETURNING f.id, provider, account, token, attempts, path, purpose, context, pick, missing, page,
-              completes, chain_began, suspect, background, taken.state AS was
+              completes, chain_began, suspect, background, taken.state AS was,
+              ARRAY(SELECT event_id FROM event_fetches WHERE fetch_id = f.id ORDER BY event_id LIMIT {EVENTS_NAMED})
+              AS events
 """  # noqa: S608 - put together from constants of this module
 
 
@@ -93,8 +100,9 @@ async def claim(
     is suspected of having killed a worker is taken alone, before the others, unless ``suspects`` is False.
     """
     async with connection.transaction():
-        rows = await take_in_turn(connection, _CLAIM, provider, *room.columns(), after, worker, suspects)
+        rows = await connection.fetch(_CLAIM, provider, *room.columns(), after, worker, suspects)
         if again := [row["id"] for row in rows if row["was"] == "waiting"]:
+            await connection.execute("SET LOCAL enable_sort = on")
             await finishing.settle_events(connection, await finishing.events_of(connection, again))
     return [_claimed(row) for row in rows]
 
@@ -112,11 +120,10 @@ async def begin_anew(connection: Connection, fetch: ClaimedFetch) -> ClaimedFetc
     return fetch._replace(token=token) if token is not None else None
 
 
-async def commit(connection: Connection, results: Sequence[Result], coalesce_seconds: float) -> list[opening.Opened]:
+async def commit(connection: Connection, results: Sequence[Result], coalesce_seconds: float) -> Stored:
     """Store results in one transaction: records, next pages, the fetches' and their events' states, the timeline.
 
     Results whose claim was lost meanwhile are dropped: their rows are due again and another process has them.
-    Returns the fetches that were opened for next pages.
     """
     async with connection.transaction():
         events = await _held(connection, results)
@@ -150,9 +157,11 @@ async def commit(connection: Connection, results: Sequence[Result], coalesce_sec
         )
         opened = await opening.open_fetches(connection, wanted, coalesce_seconds)
         told = [(event, *_line(result)) for result in results for event in events[result.fetch.id]]
-        waiting_too = await finishing.events_of(connection, heirs) if heirs else []
-        await finishing.settle_events(connection, sorted({*(event for event, _, _ in told), *waiting_too}), told)
-        return opened
+        told += [line for fetch in opened for line in fetch.told]
+        waiting_too = await finishing.events_of(connection, [*heirs.values()]) if heirs else []
+        told += await _joined(connection, results, heirs, events)
+        done = await finishing.settle_events(connection, sorted({*(event for event, _, _ in told), *waiting_too}), told)
+        return Stored(opened, done)
 
 
 async def _held(connection: Connection, results: Sequence[Result]) -> Mapping[int, list[UUID]]:
@@ -170,13 +179,29 @@ async def _held(connection: Connection, results: Sequence[Result]) -> Mapping[in
     return {row["id"]: row["events"] for row in rows}
 
 
-async def _update(connection: Connection, results: Sequence[Result]) -> list[int]:
+async def _joined(
+    connection: Connection,
+    results: Sequence[Result],
+    heirs: Mapping[int, int],
+    events: Mapping[int, Sequence[UUID]],
+) -> list[tuple[UUID, str, str]]:
+    """Tell those who asked while a call was under way that they wait with it now; ``events`` know it already."""
+    lines: list[tuple[UUID, str, str]] = []
+    for result in results:
+        if (heir := heirs.get(result.fetch.id)) is not None:
+            others = set(await finishing.events_of(connection, [heir])) - set(events[result.fetch.id])
+            wait = waiting.words(result.reason, result.wait_seconds, result.detail)
+            lines += waiting.joined(sorted(others), result.fetch.call.path, wait)
+    return lines
+
+
+async def _update(connection: Connection, results: Sequence[Result]) -> Mapping[int, int]:
     """Write the fetches' own rows; one that waits again is merged into a newer one for its resource, if there is.
 
-    Returns the newer ones: they wait now.
+    Returns the newer ones, which wait now, by those that they replace.
     """
-    waiting = [result for result in results if result.state == "waiting"]
-    merged = await _merge(connection, waiting) if waiting else {}
+    again = [result for result in results if result.state == "waiting"]
+    merged = await _merge(connection, again) if again else {}
     ids, *columns = _columns([result for result in results if result.fetch.id not in merged])
     called = Counter(result.fetch.provider for result in results if result.called)
     # The rows are named by id twice: without statistics (a young table) the planner would read the whole of it.
@@ -211,10 +236,10 @@ async def _update(connection: Connection, results: Sequence[Result]) -> list[int
         [*called],
         [*called.values()],
     )
-    return sorted(set(merged.values()))
+    return merged
 
 
-async def _merge(connection: Connection, waiting: Sequence[Result]) -> dict[int, int]:
+async def _merge(connection: Connection, again: Sequence[Result]) -> dict[int, int]:
     """Merge fetches that wait again into newer open ones for their resources, where there are; old id to new id."""
     rows = await connection.fetch(
         """
@@ -243,7 +268,7 @@ async def _merge(connection: Connection, waiting: Sequence[Result]) -> dict[int,
         )
         SELECT id, heir FROM merged
         """,
-        *_columns(waiting),
+        *_columns(again),
     )
     return {row["id"]: row["heir"] for row in rows}
 
@@ -269,17 +294,10 @@ def _line(result: Result) -> tuple[str, str]:
             return "fetched", f"{call}: {result.detail or result.status}, {len(result.outcome.records)} records{more}"
         case "waiting":
             if not result.called:
-                return "waiting", _while(result)
+                return "waiting", waiting.words(result.reason, result.wait_seconds, result.detail)
             return "waiting", f"{result.wait_seconds:.1f} s: {result.detail} ({call}, attempt {result.fetch.attempts})"
         case _:
             return "fetch-failed", f"{call}: {result.detail}"
-
-
-def _while(result: Result) -> str:
-    """What a call that was not made waits for; nobody knows for how long it is held."""
-    if result.reason == HELD:
-        return f"until the API takes calls again: {result.detail}"
-    return f"{result.wait_seconds:.0f} s: {result.detail}"
 
 
 def call_of(row: Any) -> Call:
@@ -306,4 +324,5 @@ def _claimed(row: Any) -> ClaimedFetch:
         row["chain_began"],
         row["suspect"],
         row["background"],
+        tuple(row["events"]),
     )

@@ -17,8 +17,10 @@ async def events_of(connection: Connection, fetches: Sequence[int]) -> list[UUID
 
 async def settle_events(
     connection: Connection, events: Sequence[UUID], told: Sequence[tuple[UUID, str, str]] = ()
-) -> None:
+) -> list[UUID]:
     """Bring planned events to the state that their fetches give them; ``told`` goes before it in their timelines.
+
+    Returns those that are done now.
 
     The rows are locked first, in id order, so that of two fetches that finish at the same moment the second sees the
     first: ``waiting`` if any fetch waits for a later attempt, else ``processing`` if any is due or running, else
@@ -26,7 +28,7 @@ async def settle_events(
     is that of the fetch that decided.
     """
     if not events:
-        return
+        return []
     await connection.execute("SELECT 1 FROM events WHERE id = ANY($1) ORDER BY id FOR UPDATE", events)
     rows = await connection.fetch(
         """
@@ -62,3 +64,4 @@ async def settle_events(
         connection,
         [*told, *((row["id"], row["state"], row["error_detail"] or "every fetch is in") for row in finished)],
     )
+    return [row["id"] for row in finished if row["state"] == "done"]

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 from shared.providers.interface import Call
-from shared.store.fetching import HELD, call_of
+from shared.store.fetching import call_of
 from shared.store.postgres import Connection
+from shared.store.waiting import HELD
 
 
 BATCH: Final = 2000

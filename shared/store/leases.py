@@ -81,11 +81,27 @@ async def expire(connection: Connection, lease_seconds: float, until: datetime) 
             lease_seconds,
             until,
         )
-        if dead:
-            workers = [row["id"] for row in dead]
-            await releasing.give_up(connection, workers)
-            await connection.execute("DELETE FROM worker_processes WHERE id = ANY($1)", workers)
+        await _end(connection, [row["id"] for row in dead])
         return len(dead)
+
+
+async def end(connection: Connection, workers: Sequence[UUID]) -> int:
+    """End the leases of processes that are known to have died, at once; returns how many had one.
+
+    A process that ended in its own way has none any more.
+    """
+    async with connection.transaction():
+        dead = await connection.fetch(
+            "SELECT id FROM worker_processes WHERE id = ANY($1) ORDER BY id FOR UPDATE", workers
+        )
+        await _end(connection, [row["id"] for row in dead])
+        return len(dead)
+
+
+async def _end(connection: Connection, dead: Sequence[UUID]) -> None:
+    if dead:
+        await releasing.give_up(connection, dead)
+        await connection.execute("DELETE FROM worker_processes WHERE id = ANY($1)", dead)
 
 
 async def give_back_orphans(connection: Connection) -> None:

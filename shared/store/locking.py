@@ -3,8 +3,13 @@
 import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Final
 
 from shared.store.postgres import Connection
+
+
+REWRITING: Final = ("rewriting",)
+"""What is erased must not be sealed anew meanwhile: a blob would come back."""
 
 
 @asynccontextmanager

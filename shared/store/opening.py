@@ -3,12 +3,13 @@
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import msgspec
 
 from shared.providers.interface import Call
+from shared.store import waiting
 from shared.store.fairness import Room
 from shared.store.postgres import Connection
 
@@ -27,11 +28,15 @@ class Wanted(NamedTuple):
 
 
 class Opened(NamedTuple):
-    """A fetch that was opened or joined; ``due`` when it may be made at once."""
+    """A fetch that was opened or joined; ``due`` when it may be made at once.
+
+    ``told`` are timeline lines: why it waits, for the events that joined it while it did.
+    """
 
     id: int
     provider: str
     due: bool
+    told: Sequence[tuple[UUID, str, str]] = ()
 
 
 class Start(NamedTuple):
@@ -158,7 +163,8 @@ async def open_fetches(
         ON CONFLICT (resource) WHERE state IN ('pending', 'waiting') DO UPDATE SET
             context = EXCLUDED.context, chain_began = EXCLUDED.chain_began,
             background = f.background AND EXCLUDED.background
-        RETURNING f.id, f.provider, f.resource, f.due_at <= now() AS due
+        RETURNING f.id, f.provider, f.resource, f.due_at <= now() AS due, f.state, f.error_reason, f.error_detail,
+                  extract(epoch FROM f.due_at - now())::float8 AS wait
         """,  # noqa: S608 - put together from constants of this module
         *_columns([*wanted], wanted),
         coalesce_seconds,
@@ -173,7 +179,15 @@ async def open_fetches(
         [event for event, _ in links],
         [fetch for _, fetch in links],
     )
-    return [Opened(row["id"], row["provider"], row["due"]) for row in rows]
+    return [Opened(row["id"], row["provider"], row["due"], _told(row, wanted[row["resource"]])) for row in rows]
+
+
+def _told(row: Any, want: Wanted) -> Sequence[tuple[UUID, str, str]]:
+    """Only a fetch that was there already can be ``waiting``; one that is due has no reason to tell of any more."""
+    if row["state"] != "waiting" or row["due"]:
+        return ()
+    wait = waiting.words(row["error_reason"], row["wait"], row["error_detail"] or "")
+    return waiting.joined(want.events, want.call.path, wait)
 
 
 def _columns(keys: Sequence[bytes], wanted: Mapping[bytes, Wanted]) -> tuple[Sequence[object], ...]:

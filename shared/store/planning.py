@@ -8,8 +8,9 @@ from uuid import UUID
 from shared.errors import Reason
 from shared.providers.interface import Call, Record
 from shared.store import opening, timeline
-from shared.store.fairness import Room, in_turn, take_in_turn
-from shared.store.fetching import ClaimedFetch
+from shared.store.due import EVENT_WAITS
+from shared.store.fairness import Room, in_turn
+from shared.store.fetching import EVENTS_NAMED, ClaimedFetch
 from shared.store.postgres import Connection
 from shared.store.records import recording
 from shared.store.records.sighting import Sighting
@@ -52,19 +53,19 @@ class Committed:
     opened: list[opening.Opened] = field(default_factory=list)
     started: list[ClaimedFetch] = field(default_factory=list)
     """Fetches that were opened and are this process's already."""
+    done: list[UUID] = field(default_factory=list)
+    """Events that need no call."""
     planned: int = 0
     duplicates: int = 0
     parked: int = 0
 
-
-_WAITS = "state = 'received' AND claimed_by IS NULL AND NOT suspect"
 
 _CLAIM = f"""
     WITH RECURSIVE alone AS MATERIALIZED (
         SELECT id FROM events
         WHERE provider = $1 AND state = 'received' AND claimed_by IS NULL AND suspect AND $8
         ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED
-    ), {in_turn("events", _WAITS, "NOT EXISTS (SELECT FROM alone)", "id")}
+    ), {in_turn("events", EVENT_WAITS, "NOT EXISTS (SELECT FROM alone)", "id")}
     UPDATE events SET claimed_by = $7, token = nextval('claims')
     WHERE id = ANY(ARRAY(SELECT id FROM alone UNION ALL SELECT id FROM in_turn))
     RETURNING id, provider, account, token, content_type, body, blob, suspect, reconciled,
@@ -79,27 +80,10 @@ async def claim(
 
     Whatever a message named: a backlog of small messages is so worked off in large batches, and one account's storm
     is no more than its share of each. Events that others hold are skipped. An event that is suspected of having killed
-    a worker is taken alone, before the others, unless ``suspects`` is False.
+    a worker is taken alone, before the others, unless ``suspects`` is False. One statement, and so one transaction.
     """
-    async with connection.transaction():
-        rows = await take_in_turn(connection, _CLAIM, provider, *room.columns(), after, worker, suspects)
+    rows = await connection.fetch(_CLAIM, provider, *room.columns(), after, worker, suspects)
     return sorted(ClaimedEvent(*row) for row in rows)
-
-
-async def suspects_wait(connection: Connection, provider: str) -> bool:
-    """Whether an event or a fetch is due that must be tried alone."""
-    found: bool = await connection.fetchval(
-        """
-        SELECT EXISTS (
-            SELECT FROM events WHERE provider = $1 AND state = 'received' AND claimed_by IS NULL AND suspect
-        ) OR EXISTS (
-            SELECT FROM fetches
-            WHERE provider = $1 AND state IN ('pending', 'waiting') AND suspect AND due_at <= now()
-        )
-        """,
-        provider,
-    )
-    return found
 
 
 async def commit(
@@ -137,7 +121,16 @@ async def commit(
         if start and not debounce_seconds:
             begun = await opening.start_fetches(connection, wanted, coalesce_seconds, start)
             done.started = [
-                ClaimedFetch(id_, want.provider, want.account, token, 1, want.call, background=want.background)
+                ClaimedFetch(
+                    id_,
+                    want.provider,
+                    want.account,
+                    token,
+                    1,
+                    want.call,
+                    background=want.background,
+                    events=tuple(want.events[:EVENTS_NAMED]),
+                )
                 for id_, token, want in begun
             ]
         done.opened = await opening.open_fetches(connection, wanted, coalesce_seconds, debounce_seconds)
@@ -150,6 +143,8 @@ async def commit(
             ],
         )
         await _update(connection, ahead, parked, duplicates, firsts)
+        await timeline.write(connection, [line for fetch in done.opened for line in fetch.told])
+        done.done = [plan.event.id for plan in ahead if not plan.calls]
         done.planned, done.duplicates, done.parked = len(ahead), len(duplicates), len(parked)
     return done
 

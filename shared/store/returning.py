@@ -11,7 +11,7 @@ async def go_on(connection: Connection, accounts: Sequence[tuple[str, str]]) -> 
         """
         WITH parked AS (
             SELECT id FROM events
-            WHERE state = 'parked' AND error_reason = 'account-removed'
+            WHERE state = 'parked' AND error_reason = 'account-removed' AND discarded_at IS NULL
               AND (provider, account) IN (SELECT * FROM unnest($1::text[], $2::text[]))
             ORDER BY id FOR UPDATE
         ), back AS (

@@ -33,7 +33,16 @@ HANDOVER_STATES = ("pending", "running", "waiting", "done", "parked", "discarded
 _OPEN = "state IN ('pending', 'waiting')"
 _UNFINISHED = "state IN ('pending', 'running', 'waiting')"
 _HELD = "state = 'waiting' AND error_reason = 'circuit'"
+_DEAD_LETTERS = "state IN ('parked', 'failed') AND discarded_at IS NULL"
 _TO_PLAN = "state = 'received' AND claimed_by IS NULL"
+
+# What an index holds is cut: what comes from outside may be longer than an index takes, and the row must still go in.
+FIRST_TYPE = "left(event_types[1], 100)"
+SECOND_TYPE = "left(event_types[2], 100)"
+ERROR_WORDS = "to_tsvector('simple', (error_reason || ' ') || left(coalesce(error_detail, ''), 2000))"
+"""The words of an event's error, as people search for them: not stemmed, as they are slugs, paths and numbers too."""
+CALLED_ENTITY = "left(substring(path, '[^/=]+$'), 100)"
+"""What a call is about, as far as its path says: the id at its end."""
 
 
 def _one_of(states: tuple[str, ...]) -> str:
@@ -84,8 +93,11 @@ events = Table(
     Column("deaths", Integer, nullable=False, server_default="0"),
     Column("reconciled", Boolean, nullable=False, server_default="false"),
     Column("background", Boolean, nullable=False, server_default="false"),
+    _at("discarded_at"),
+    Column("discard_reason", Text),
     CheckConstraint(_one_of(EVENT_STATES), name="events_state"),
-    CheckConstraint("(body IS NULL) <> (blob IS NULL)", name="events_body_or_blob"),
+    CheckConstraint("discarded_at IS NULL OR state IN ('parked', 'failed')", name="events_discarded"),
+    CheckConstraint("body IS NULL OR blob IS NULL", name="events_body_or_blob"),
     Index("events_of_account", "provider", "account", "id"),
     Index("events_to_plan", "provider", "account", "id", postgresql_where=text(f"{_TO_PLAN} AND NOT suspect")),
     Index("events_suspect", "provider", "id", postgresql_where=text(f"{_TO_PLAN} AND suspect")),
@@ -97,13 +109,39 @@ events = Table(
         "received_at",
         postgresql_where=text("state IN ('received', 'processing', 'waiting')"),
     ),
-    Index("events_for_people", "state", "id", postgresql_where=text("state IN ('parked', 'failed', 'quarantined')")),
+    Index("events_dead_letters", "provider", "error_reason", "received_at", postgresql_where=text(_DEAD_LETTERS)),
+    # For people who search; none of them holds a row that ingress has only just kept, so receiving costs the same.
+    Index("events_by_state", "state", "id", postgresql_where=text("state NOT IN ('received', 'processing')")),
+    Index("events_of_type", text(f"({FIRST_TYPE})"), "id", postgresql_where=text("event_types <> '{}'")),
+    Index("events_of_second_type", text(f"({SECOND_TYPE})"), "id", postgresql_where=text("event_types[2] IS NOT NULL")),
+    Index("events_with_error", "id", postgresql_where=text("error_reason IS NOT NULL")),
+    Index(
+        "events_words",
+        text(f"({ERROR_WORDS})"),
+        postgresql_using="gin",
+        postgresql_where=text("error_reason IS NOT NULL"),
+    ),
+    Index("events_duplicates", "duplicate_of", "id", postgresql_where=text("duplicate_of IS NOT NULL")),
     Index(
         "events_account_removed",
         "provider",
         "account",
         postgresql_where=text("state = 'parked' AND error_reason = 'account-removed'"),
     ),
+)
+
+quarantine = Table(
+    "quarantine",
+    metadata,
+    Column("event_id", Uuid, primary_key=True),
+    _at("kept_at", nullable=False, default="now()"),
+    Column("source", Text, nullable=False),
+    Column("cause", Text, nullable=False),
+    Column("head", LargeBinary, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Index("quarantine_age", "kept_at"),
+    Index("quarantine_by_source", "source"),
+    comment="Refused deliveries, for a day at most; head is sealed: the credentials that authenticate it once more",
 )
 
 identities = Table(
@@ -155,6 +193,7 @@ fetches = Table(
     Index("fetches_suspect", "provider", "due_at", postgresql_where=text(f"{_OPEN} AND suspect")),
     Index("fetches_to_queue", "queue_at", postgresql_where=text(_OPEN)),
     Index("fetches_claimed", "claimed_by", postgresql_where=text("claimed_by IS NOT NULL")),
+    Index("fetches_of_entity", text(f"({CALLED_ENTITY})"), "id"),
     comment="One GET that events ask for; resource is a digest of provider, account and coalescing key",
 )
 
@@ -175,12 +214,14 @@ records = Table(
     Column("external_id", Text, primary_key=True),
     Column("digest", LargeBinary),
     Column("data", JSONB, nullable=False),
+    Column("sealed", LargeBinary),
     Column("began", BigInteger, nullable=False),
     _at("fetched_at", nullable=False),
     _at("changed_at", nullable=False),
     _at("deleted_at"),
     Column("event_id", Uuid),
-    comment="The newest known state; began is the claim number of the newest call that showed it",
+    Index("records_deleted", "provider", "deleted_at", postgresql_where=text("deleted_at IS NOT NULL")),
+    comment="The newest known state; sealed holds the private members, of which data has digests",
     # Half of each page is left for the new versions that a refresh without news writes (recording.py).
     postgresql_with={"fillfactor": "50"},
 )
@@ -198,9 +239,12 @@ changes = Table(
     Column("changed", ARRAY(Text), nullable=False),
     Column("event_id", Uuid),
     _at("at", nullable=False, default="clock_timestamp()"),
+    Column("mark", LargeBinary),
     CheckConstraint("op IN ('created', 'updated', 'deleted')", name="changes_op"),
     Index("changes_seq", "seq", unique=True, postgresql_where=text("seq IS NOT NULL")),
     Index("changes_unnumbered", "id", postgresql_where=text("seq IS NULL")),
+    Index("changes_of_entity", "external_id", "id"),
+    Index("changes_of_event", "event_id", "id", postgresql_where=text("event_id IS NOT NULL")),
     comment="The change feed; seq is given after the commit, one sequencer at a time, so no reader passes a late entry",
 )
 
@@ -216,6 +260,7 @@ handlers = Table(
     Column("failures", Integer, nullable=False, server_default="0"),
     _at("open_until"),
     _at("next_at"),
+    _at("quiet_until"),
     Column("stopped_reason", Text),
     Column("stopped_detail", Text),
     Column("stopped_target", Text),
@@ -243,21 +288,44 @@ handovers = Table(
     Column("claimed_by", Uuid),
     Column("alone", Boolean, nullable=False, server_default="false"),
     Column("token", BigInteger),
+    Column("note", Text),
     CheckConstraint(_one_of(HANDOVER_STATES), name="handovers_state"),
     Index("handovers_once", "handler", "change_id", unique=True),
     Index("handovers_due", "handler", "due_at", "seq", postgresql_where=text(_OPEN)),
     Index("handovers_lane", "handler", "lane", "seq", postgresql_where=text(_UNFINISHED)),
     Index("handovers_running", "handler", "lane", unique=True, postgresql_where=text("state = 'running'")),
-    Index("handovers_parked", "handler", "id", postgresql_where=text("state = 'parked'")),
+    Index("handovers_by_state", "handler", "state", "seq"),
     Index("handovers_of_change", "change_id"),
     comment="One change for one handler; lane is a digest of the record: of a lane one runs at a time, in order of seq",
+)
+
+replays = Table(
+    "replays",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("what", Text, nullable=False),
+    Column("asked", JSONB, nullable=False),
+    _at("since"),
+    _at("until", nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("who", Text, nullable=False),
+    Column("position", JSONB),
+    Column("counts", JSONB, nullable=False, server_default="{}"),
+    _at("began_at", nullable=False, default="now()"),
+    _at("moved_at", nullable=False, default="now()"),
+    _at("finished_at"),
+    CheckConstraint("what IN ('events', 'handovers')", name="replays_what"),
+    Index("replays_unfinished", "what", "id", postgresql_where=text("finished_at IS NULL")),
+    comment="What operators asked to be done again: who, why, which (asked: as typed), and how far it has come",
 )
 
 once_marks = Table(
     "once_marks",
     metadata,
     Column("mark", LargeBinary, primary_key=True),
-    comment="Digests of the records that make one change, ever; they outlive the records",
+    Column("record", LargeBinary, nullable=False),
+    Index("once_marks_of_record", "record"),
+    comment="Digests of what makes one change, ever, and of its record's key; they outlive the records",
 )
 
 installation = Table(
@@ -265,8 +333,24 @@ installation = Table(
     metadata,
     Column("single", Boolean, primary_key=True, server_default="true"),
     Column("key", LargeBinary, nullable=False),
+    Column("rotated_to", LargeBinary),
     CheckConstraint("single", name="installation_single"),
     comment="Made with the tables and kept for ever: the ids of changes are digests under this key",
+)
+
+data_keys = Table(
+    "data_keys",
+    metadata,
+    Column("id", LargeBinary, primary_key=True),
+    Column("number", BigInteger, Identity(always=True), nullable=False),
+    Column("provider", Text, nullable=False),
+    Column("account", Text, nullable=False),
+    Column("wrapped", LargeBinary, nullable=False),
+    Column("uses", BigInteger, nullable=False, server_default="0"),
+    _at("made_at", nullable=False, default="now()"),
+    _at("retired_at"),
+    Index("data_keys_current", "provider", "account", unique=True, postgresql_where=text("retired_at IS NULL")),
+    comment="What bodies, blobs and records of an account are sealed with, wrapped by a master key; uses are reserved",
 )
 
 timeline = Table(
@@ -289,6 +373,19 @@ tallies = Table(
     Column("state", Text, nullable=False),
     Column("delta", BigInteger, nullable=False),
     comment="Counts by state as a ledger of differences, folded by the relay: counting never scans finished rows",
+)
+
+retention = Table(
+    "retention",
+    metadata,
+    Column("provider", Text, primary_key=True),
+    Column("account", Text, primary_key=True),
+    Column("what", Text, primary_key=True),
+    Column("position", Text, nullable=False, server_default=""),
+    Column("removed", BigInteger, nullable=False, server_default="0"),
+    _at("round_at", nullable=False, default="now()"),
+    _at("moved_at", nullable=False, default="now()"),
+    comment="How far the removal of what is old has come in its present round, and how much it removed in all",
 )
 
 reconciliations = Table(

@@ -21,6 +21,8 @@ T = TypeVar("T")
 
 ROOT = Path(__file__).parents[2]
 PROVIDERS = ("imin", "magicline", "paybook", "authenteq")
+FULL = os.environ.get("PENSTOCK_TEST_FULL") == "1"
+"""Play what must be shown at its full size, which takes minutes each; the suite plays it smaller."""
 
 
 @dataclass(frozen=True, slots=True)

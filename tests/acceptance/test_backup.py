@@ -14,6 +14,7 @@ from ops.lab.faults import Fault
 from ops.lab.process import Lab, running_lab
 
 
+UPDATED = "CUSTOMER_UPDATED"
 RETRY = {"base_seconds": 0.2, "max_seconds": 2.0}
 
 
@@ -42,12 +43,12 @@ def backed_up(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> BackedUp:
     with running(home, lab, lab.config_toml(RETRY)) as installation:
         done = [
             sent["attempts"][-1]["receipt"]
-            for provider in ("imin", "magicline", "paybook", "authenteq")
-            for sent in lab.send(provider, count=3)
+            for provider, event in (("imin", ""), ("magicline", UPDATED), ("paybook", ""), ("authenteq", ""))
+            for sent in lab.send(provider, event, count=3)
         ]
         installation.finished(*done)
         lab.set_faults(Fault("status", provider="magicline", status=503))
-        pending = [sent["attempts"][-1]["receipt"] for sent in lab.send("magicline", count=3)]
+        pending = [sent["attempts"][-1]["receipt"] for sent in lab.send("magicline", UPDATED, count=3)]
         until(lambda: "processing" not in states(installation, pending), 30)
         records = installation.lines("records", "list", "--limit", "0")
         installation.penstock("backup", str(target))

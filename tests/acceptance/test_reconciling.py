@@ -5,13 +5,15 @@ from typing import Any
 
 import pytest
 
-from installation import Installation, running, until
+from installation import FULL, Installation, running, until
 from ops.lab.limits import Limit
 from ops.lab.process import Lab, running_lab
 
 
-DELIVERIES, WITHHELD = 400, 16
+DELIVERIES, WITHHELD = (5000, 200) if FULL else (400, 16)
 STUDIO = "studio-berlin"
+
+pytestmark = pytest.mark.timeout(1800 if FULL else 300)
 
 
 @pytest.fixture(scope="module")

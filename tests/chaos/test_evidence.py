@@ -9,11 +9,13 @@ from typing import Any
 from uuid import UUID
 
 import asyncpg
+import orjson
 import pytest
 from pydantic import SecretStr
 from uuid_utils.compat import uuid7
 
 from ops.chaos.evidence import Evidence, NotEmpty, Witness, refuse_what_holds_events
+from shared.blobs import BlobStore
 from shared.sealing import Keys, generate_key
 from shared.store.inbox import NewEvent, insert
 
@@ -160,3 +162,32 @@ def test_a_database_that_holds_events_is_refused(database_url: str) -> None:
 
     with pytest.raises(NotEmpty, match="holds events"):
         asyncio.run(refuse_what_holds_events(database_url))
+
+
+def test_an_image_that_a_record_refers_to_has_to_be_there_as_it_was_delivered(
+    database_url: str, tmp_path: Path
+) -> None:
+    """One is whole, one was exchanged, one was never written: its error was swallowed."""
+    verification = uuid7()
+    prefix = f"authenteq/main/{verification}"
+    blobs = BlobStore.open(tmp_path.as_uri(), KEYS)
+    images = {
+        name: {"blob": f"{prefix}/{name}", "sha256": hashlib.sha256(b"an image").hexdigest()}
+        for name in ("whole", "exchanged", "missing")
+    }
+
+    async def prepare(connection: Any) -> None:
+        await blobs.put(f"{prefix}/whole", b"an image", verification)
+        await blobs.put(f"{prefix}/exchanged", b"another image", verification)
+        await connection.execute(
+            """
+            INSERT INTO records (provider, account, kind, external_id, data, began, fetched_at, changed_at)
+            VALUES ('authenteq', 'main', 'authenteq.verification', 'v-1', $1, 1, now(), now())
+            """,
+            orjson.dumps({"images": images}).decode(),
+        )
+
+    exchanged, missing = sorted(witnessed(database_url, tmp_path, [], prepare).broken_images)
+
+    assert f"image {prefix}/exchanged is not what was delivered" == exchanged
+    assert missing.startswith(f"image {prefix}/missing cannot be read: there is no such object")

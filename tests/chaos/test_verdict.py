@@ -95,6 +95,14 @@ def test_what_the_change_feed_and_the_calls_tell_twice_is_doubled() -> None:
     assert 1 == status(result)
 
 
+def test_a_record_whose_image_is_not_there_ends_with_1() -> None:
+    """The delivery itself is whole, and still something of it is lost."""
+    result = judge(CALM, 1, [sent(1)], Evidence([stored(1)], broken_images=["image a/b cannot be read"]), 0.5)
+
+    assert (1, 0, 1) == (result.altered, result.lost, status(result))
+    assert ["altered: image a/b cannot be read"] == result.why
+
+
 def test_a_second_delivery_that_is_kept_as_a_duplicate_is_right() -> None:
     """One event is followed up, the other points to it; imin's deliveries have no identity and are never one."""
     same = [sent(1), sent(1, receipt="event-again")]

@@ -163,3 +163,13 @@ def test_an_unknown_event_is_refused_with_those_there_are() -> None:
     """The sentence lists what can be sent."""
     with pytest.raises(LabError, match="it sends refresh, credential_create"):
         make_world().happen("paybook", "refreshed", "", {})
+
+
+def test_a_lab_may_have_any_number_of_studios() -> None:
+    """Each with keys of its own; the first two are the usual ones, whatever their number."""
+    ports = dict.fromkeys(PORTS, 9000)
+    usual = [each for each in lab_accounts(7, ports) if each.provider == "magicline"]
+    many = [each for each in lab_accounts(7, ports, studios=20) if each.provider == "magicline"]
+
+    assert usual == many[:2]
+    assert 20 == len({each.name for each in many}) == len({each.api_key for each in many})

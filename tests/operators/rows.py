@@ -108,6 +108,17 @@ def change(external_id: str = "abc", *, op: str = "updated", **columns: Any) -> 
     return _insert("changes", values)
 
 
+def handler(name: str = "crm", **columns: Any) -> Statement:
+    """A handler that has come to the end of any feed."""
+    return _insert("handlers", {"name": name, "cursor": 1_000_000, **columns})
+
+
+def handover(seq: int, *, handler: str = "crm", state: str = "done", **columns: Any) -> Statement:
+    """A hand-over of the change with this id, which has this number too; ids are given in the order of insertion."""
+    values = {"handler": handler, "change_id": seq, "seq": seq, "lane": seq, "state": state, **columns}
+    return _insert("handovers", values)
+
+
 def step(event_id: UUID, name: str, detail: str = "", *, after: float = 0) -> Statement:
     """A timeline entry."""
     return _insert(

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from operators.rows import change, new_id
 from shared.store.records.numbering import number_changes
 
 
-KEYS = ["seq", "op", "provider", "account", "kind", "external_id", "changed", "event_id", "at"]
+KEYS = ["seq", "op", "provider", "account", "kind", "external_id", "changed", "event_id", "at", "id"]
 
 
 def test_a_change_has_the_keys_of_the_contract_and_a_number(store: Any, penstock: Any) -> None:
@@ -30,6 +31,7 @@ def test_a_change_has_the_keys_of_the_contract_and_a_number(store: Any, penstock
     assert KEYS == list(first)
     at = first.pop("at")
     assert at.endswith("Z")
+    assert re.fullmatch("chg_[0-9a-f]{32}", first.pop("id"))
     assert {
         "seq": 1,
         "op": "created",

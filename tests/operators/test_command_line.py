@@ -85,7 +85,8 @@ def test_a_database_that_goes_away_in_the_middle_is_one_sentence(store: Any, pen
         """
         CREATE VIEW records AS
         SELECT 'p' AS provider, 'a' AS account, 'k' AS kind, end_it() AS external_id, '{}'::jsonb AS data,
-               now() AS fetched_at, now() AS changed_at, now() AS deleted_at, NULL::uuid AS event_id
+               now() AS fetched_at, now() AS changed_at, now() AS deleted_at, NULL::uuid AS event_id,
+               NULL::bytea AS sealed
         """,
     )
     result = penstock("records", "list")

@@ -147,6 +147,19 @@ class Bench:
         until(lambda: CALLS[customer], 15, f"its task does not run:\n{self.log[-4000:]}")
         return customer, event
 
+    def process_that_calls(self) -> int:
+        """The id of the worker process that makes a call now."""
+        name = self._with_database(
+            lambda db: db.fetchval(
+                "SELECT w.name FROM worker_processes w JOIN fetches f ON f.claimed_by = w.id WHERE f.state = 'running'"
+            )
+        )
+        return int(str(name).rpartition("-")[2])
+
+    def suspects(self) -> int:
+        """How many calls a worker's death has made suspect, whether or not somebody has taken them up already."""
+        return int(self._with_database(lambda db: db.fetchval("SELECT count(*) FROM fetches WHERE suspect")))
+
     def client(self) -> "redis.Redis":
         """For commands to the server itself."""
         return redis.Redis.from_url(self.redis.url, socket_timeout=5)

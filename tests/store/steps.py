@@ -83,7 +83,7 @@ async def claim_fetches(db: Connection, process: UUID, limit: int = 50) -> list[
 
 async def finish(db: Connection, fetch: ClaimedFetch, *more: Call) -> list[Opened]:
     """Store a success that brought nothing but perhaps a next page."""
-    return await fetching.commit(db, [Result(fetch, "done", Outcome(next=more), 200)], COALESCE_SECONDS)
+    return (await fetching.commit(db, [Result(fetch, "done", Outcome(next=more), 200)], COALESCE_SECONDS)).opened
 
 
 async def fail(db: Connection, fetch: ClaimedFetch, wait_seconds: float = 0.0) -> None:

@@ -10,7 +10,7 @@ import pytest
 from asyncpg import Connection
 
 from shared.providers.interface import Call
-from shared.store import fetching, planning
+from shared.store import due, fetching, planning
 from shared.store.fairness import Room, next_after
 from shared.store.opening import Start
 from shared.store.planning import ClaimedEvent, Planned
@@ -131,7 +131,10 @@ async def test_a_claim_costs_no_more_when_one_account_has_very_much_to_do(db: Co
         await _open(db, name, 5)
     process = await worker(db)
 
+    # as in a pool that is opened ``in_index_order``
+    await db.execute("SET enable_sort = off")
     measured: Any = Measured(db)
+    assert (True, True, False) == await due.look(db, "imin")
     await planning.claim(measured, "imin", Room.of(50), process)
     await fetching.claim(measured, "imin", Room.of(50), process)
 

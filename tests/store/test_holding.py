@@ -6,10 +6,11 @@ import pytest
 from shared.providers.interface import Call
 from shared.store import fetching, holding, opening, planning
 from shared.store.fairness import Room
-from shared.store.fetching import HELD, Result
+from shared.store.fetching import Result
 from shared.store.opening import Wanted
 from shared.store.planning import Planned
 from shared.store.replaying import Selection, replay
+from shared.store.waiting import HELD
 from steps import Receive, claim_events, claim_fetches, event_states, fetch_rows, finish, plan, worker
 
 

@@ -47,6 +47,20 @@ async def test_the_claims_of_a_dead_process_are_due_again(db: Connection, receiv
     assert 1 == await db.fetchval("SELECT count(*) FROM timeline WHERE step = 'done' GROUP BY event_id LIMIT 1")
 
 
+async def test_the_lease_of_a_process_that_is_known_to_be_dead_ends_at_once(db: Connection, receive: Receive) -> None:
+    """Its claims are due again as suspects, however lately it beat; of a process without a lease nothing is left."""
+    (event,) = await receive()
+    process, other = await worker(db), await worker(db)
+    await claim_events(db, process)
+
+    assert 1 == await leases.end(db, [process])
+    assert 0 == await leases.end(db, [process])
+    (again,) = await claim_events(db, other)
+
+    assert (event, True) == (again.id, again.suspect)
+    assert [other] == [row["id"] for row in await db.fetch("SELECT id FROM worker_processes")]
+
+
 async def test_a_beat_after_a_stall_renews_what_nobody_took(db: Connection, receive: Receive) -> None:
     """A process that was late, but came before the relay gave it up, goes on with what it holds."""
     (event,) = await receive()

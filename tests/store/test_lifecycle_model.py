@@ -25,6 +25,7 @@ from shared.store import fetching, leases, opening, planning, queueing, releasin
 from shared.store.fairness import Room
 from shared.store.fetching import ClaimedFetch, Result
 from shared.store.lifecycle import EVENT_STATES
+from shared.store.pacing import Pace
 from shared.store.planning import ClaimedEvent, Planned
 from shared.store.records import numbering
 from steps import keep
@@ -329,7 +330,7 @@ class Installation(RuleBasedStateMachine):
         """What became of each."""
         if not self.asked:
             return []
-        batches = replaying.replay(self.db, selection, note="because", pause_seconds=0)
+        batches = replaying.replay(self.db, selection, note="because", pace=Pace(500, 0))
         return [each async for batch in batches for each in batch]
 
     async def held_by(self, worker: UUID) -> list[asyncpg.Record]:

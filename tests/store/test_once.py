@@ -16,10 +16,12 @@ pytestmark = pytest.mark.anyio
 KIND = "imin.update-notification"
 
 
-def shown(identifier: str = "https://book.imin.co/n/1", *, began: int = 1, account: str = "main") -> Sighting:
-    """The notification in an answer."""
+def shown(
+    identifier: str = "https://book.imin.co/n/1", *, began: int = 1, account: str = "main", owner: str = "c-1"
+) -> Sighting:
+    """The notification in an answer about a customer."""
     data = f'{{"@id": "{identifier}", "at": {began}}}'
-    return Sighting("imin", account, Record(KIND, identifier, data, once=True), began, None)
+    return Sighting("imin", account, Record(KIND, identifier, data, once=True, owner=owner), began, None)
 
 
 async def changes(db: asyncpg.Connection) -> list[tuple[str, str]]:
@@ -46,6 +48,28 @@ async def test_of_an_answer_only_what_was_shown_before_is_left_out(db: asyncpg.C
     assert 4 == len(await changes(db))
 
 
+async def test_customers_that_are_shown_the_same_are_told_each_once(db: asyncpg.Connection) -> None:
+    """Whether in one answer or in several, and whether or not the record is still there: a change a customer."""
+    await apply(db, [shown("1", owner="a"), shown("1", owner="b")])
+    await apply(db, [shown("1", owner="c", began=2), shown("1", owner="a", began=2)])
+    await db.execute("DELETE FROM records")
+    await apply(db, [shown("1", owner=owner, began=3) for owner in "abcd"])
+    assert [("main", "1")] * 4 == await changes(db)
+    assert 4 == await db.fetchval("SELECT count(DISTINCT mark) FROM changes")
+    assert {"created"} == {row["op"] for row in await db.fetch("SELECT op FROM changes")}
+    (record,) = await db.fetch("SELECT external_id FROM records")
+    assert "1" == record["external_id"]
+
+
+async def test_a_change_has_its_mark(db: asyncpg.Connection) -> None:
+    """Its id is made of it; other changes have none."""
+    customer = Sighting("imin", "main", Record("imin.customer-account", "abc", '{"identifier": "abc"}'), 1, None)
+    await apply(db, [shown("1"), customer])
+    rows = await db.fetch("SELECT c.kind FROM changes c JOIN once_marks USING (mark)")
+    assert [KIND] == [row["kind"] for row in rows]
+    assert 1 == await db.fetchval("SELECT count(*) FROM changes WHERE mark IS NULL")
+
+
 async def test_the_mark_tells_nobody_what_it_was_made_of(db: asyncpg.Connection) -> None:
     """It depends on the installation's key, which no other has."""
     await apply(db, [shown()])
@@ -61,8 +85,8 @@ async def test_erasure_removes_the_mark(db: asyncpg.Connection) -> None:
     """And says whether there was one; shown again, the notification is new."""
     await apply(db, [shown()])
     await db.execute("DELETE FROM records")
-    assert await once.forget(db, "imin", "main", KIND, "https://book.imin.co/n/1")
-    assert not await once.forget(db, "imin", "main", KIND, "https://book.imin.co/n/1")
+    assert 1 == await once.forget(db, "imin", "main", [KIND], ["https://book.imin.co/n/1"])
+    assert 0 == await once.forget(db, "imin", "main", [KIND], ["https://book.imin.co/n/1"])
     await apply(db, [shown(began=2)])
     assert 2 == len(await changes(db))
 

@@ -1,17 +1,27 @@
 """Claiming events, telling duplicates, coalescing: the plan step's transactions."""
 
+from uuid import UUID
+
 import pytest
 from asyncpg import Connection
 
 from shared.providers.interface import Call, Record
-from shared.store import planning, returning
+from shared.store import fetching, planning, returning
+from shared.store.fetching import Result
 from shared.store.planning import Planned
+from shared.store.waiting import HELD
 from steps import Receive, claim_events, claim_fetches, event_states, fail, fetch_rows, finish, give_up, plan, worker
 
 
 pytestmark = pytest.mark.anyio
 
 CALL = Call("/api/v2/customer-accounts/abc", "customer-account")
+
+
+async def timeline_of(db: Connection, event: UUID) -> list[tuple[str, str]]:
+    """Each step with its detail, oldest first."""
+    rows = await db.fetch("SELECT step, detail FROM timeline WHERE event_id = $1 ORDER BY id", event)
+    return [(row["step"], row["detail"]) for row in rows]
 
 
 async def test_an_event_is_claimed_by_one_worker_only(db: Connection, receive: Receive) -> None:
@@ -158,6 +168,28 @@ async def test_an_event_that_joins_a_waiting_fetch_waits_with_it(db: Connection,
 
     assert "waiting" == (await event_states(db))[late]
     assert 1 == len(await fetch_rows(db))
+    steps = await timeline_of(db, late)
+    assert ["received", "planned", "joined"] == [step for step, _ in steps]
+    assert f"GET {CALL.path}, which waits 3600 s: the API answered 500" == steps[-1][1]
+
+
+async def test_an_event_that_joins_a_held_fetch_is_told_what_for(db: Connection, receive: Receive) -> None:
+    """Nobody knows for how long a circuit is open, so no time is told; and one that is due is not waited for."""
+    process = await worker(db)
+    await receive()
+    await plan(db, process, CALL)
+    (fetch,) = await claim_fetches(db, process)
+    held = Result(fetch, "waiting", reason=HELD, detail="it answered 503", wait_seconds=60, called=False)
+    await fetching.commit(db, [held], 0.0)
+    (late,) = await receive()
+    await plan(db, process, CALL)
+    await db.execute("UPDATE fetches SET due_at = now()")
+    (later,) = await receive()
+    await plan(db, process, CALL)
+
+    told = f"GET {CALL.path}, which waits until the API takes calls again: it answered 503"
+    assert ("joined", told) == (await timeline_of(db, late))[-1]
+    assert ["received", "planned"] == [step for step, _ in await timeline_of(db, later)]
 
 
 async def test_a_failure_merges_into_the_fetch_that_was_asked_for_meanwhile(db: Connection, receive: Receive) -> None:
@@ -249,6 +281,9 @@ async def test_an_event_that_shares_the_newer_fetch_waits_when_the_older_merges_
     await fail(db, running, wait_seconds=60)
 
     assert {early: "waiting", late: "waiting"} == await event_states(db)
+    assert ["received", "planned", "waiting"] == [step for step, _ in await timeline_of(db, early)]
+    assert ["received", "planned", "joined"] == [step for step, _ in await timeline_of(db, late)]
+    assert (await timeline_of(db, late))[-1][1].endswith("which waits 60 s: the API answered 500")
 
 
 async def test_an_account_that_was_removed_decides_the_reason_whatever_else_failed(
@@ -275,9 +310,7 @@ async def test_the_timeline_tells_each_step(db: Connection, receive: Receive) ->
     (fetch,) = await claim_fetches(db, process)
     await finish(db, fetch)
 
-    steps = await db.fetch("SELECT step FROM timeline WHERE event_id = $1 ORDER BY id", event)
-
-    assert ["received", "planned", "fetched", "done"] == [row["step"] for row in steps]
+    assert ["received", "planned", "fetched", "done"] == [step for step, _ in await timeline_of(db, event)]
 
 
 async def test_what_completes_a_chain_is_as_old_as_the_chains_beginning(db: Connection, receive: Receive) -> None:

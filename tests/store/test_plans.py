@@ -10,6 +10,7 @@ import uuid
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 import pytest
@@ -22,18 +23,39 @@ from ops.embedded.postgres import Postgres
 from plans import Found, explaining, problems
 from shared.providers.imin.settings import IminAccount
 from shared.providers.interface import Call, Outcome, Record
-from shared.store import fetching, finishing, holding, leases, planning, queueing, releasing, returning, tallying
+from shared.store import (
+    due,
+    fetching,
+    finishing,
+    holding,
+    leases,
+    planning,
+    queueing,
+    releasing,
+    replaying,
+    retention,
+    returning,
+    selecting,
+    tallying,
+)
 from shared.store.fairness import Room
 from shared.store.fetching import Result
+from shared.store.handovers import discarding as handover_discarding
+from shared.store.handovers import replaying as handover_replaying
+from shared.store.handovers import selecting as handover_selecting
 from shared.store.opening import Start
 from shared.store.planning import Planned
 from shared.store.postgres import Connection
+from shared.store.reading import handovers, touching
 from shared.store.reading.accounts import list_accounts
 from shared.store.reading.changes import changes_after, newest_changes
 from shared.store.reading.connecting import reading, reading_engine
 from shared.store.reading.counting import stats
+from shared.store.reading.dead_letters import dead_letters
 from shared.store.reading.events import Filters, body_of, head_of, list_events, show_event
+from shared.store.reading.handovers import list_handovers, show_handover
 from shared.store.reading.records import list_records
+from shared.store.reading.replays import list_replays
 from shared.store.records import numbering
 from steps import claim_events, claim_fetches, keep, plan, worker
 
@@ -75,6 +97,14 @@ def populated(postgres: Postgres, template: str) -> str:
             """
             INSERT INTO identities (provider, account, identity, event_id)
             SELECT provider, account, 'uuid-' || row_number() OVER (), id FROM events
+            """
+        )
+        await connection.execute("INSERT INTO handlers (name, cursor) VALUES ('crm', $1), ('shop', $1)", STORED)
+        await connection.execute(
+            """
+            INSERT INTO handovers (handler, change_id, seq, lane, state, finished_at)
+            SELECT name, id, seq, id, CASE WHEN seq % 1000 = 0 THEN 'parked' ELSE 'done' END, now()
+            FROM changes, unnest(ARRAY['crm', 'shop']) AS name ORDER BY seq
             """
         )
         await connection.execute("VACUUM (ANALYZE)")
@@ -126,6 +156,7 @@ async def test_receiving_planning_fetching_and_applying(db: Any, found: Found) -
     """The whole way of a batch: kept, claimed, planned with and without duplicates, fetched, stored, failed."""
     process = await worker(db)
     await keep(db, 60)
+    assert (await due.look(db, "imin")).events
     events = await claim_events(db, process, limit=20)
     records = [Record("imin.customer-account", f"c-{number}", '{"other": "thing"}') for number in range(1, 15)]
     await planning.commit(
@@ -191,6 +222,59 @@ async def test_what_the_relay_does_again_and_again(db: Any, found: Found) -> Non
     assert len(found.statements) > 12
 
 
+async def test_what_retention_removes(db: Any, found: Found) -> None:
+    """A chunk of anything costs the same however much is stored, and however far the round has come."""
+    soon = datetime.now(UTC) + timedelta(days=1)
+    assert not await retention.is_busy(db)
+    accounts = await retention.accounts_of(db, "imin")
+    for what in ("bodies", "timeline", "events"):
+        walk = retention.Walk("imin", accounts[0], what)
+        after = await retention.position(db, walk) or ""
+        async with db.transaction():
+            chunk = await retention.old_events(db, walk, after, soon, retention.ENDED)
+            ids = [event.id for event in chunk.events]
+            assert ids
+            await retention.remove_bodies(db, ids)
+            await retention.remove_timeline(db, ids)
+            await retention.remove_events(db, ids)
+            await retention.moved(db, walk, chunk.position, len(ids), last=chunk.last)
+    await retention.remove_deleted_records(db, "imin", soon)
+    async with db.transaction():
+        assert (await retention.remove_changes(db, "5000", {"imin": soon}))[0]
+
+    assert [] == found.wrong
+
+
+async def test_what_operators_do_again_or_discard(db: Any, found: Found) -> None:
+    """A step of a replay or a discard costs the same whatever is stored, also where it means next to nothing."""
+    now = datetime.now(UTC)
+    newest = await db.fetchval("SELECT id FROM events ORDER BY id DESC LIMIT 1")
+    for meant in (
+        selecting.Selection(ids=[newest]),
+        selecting.Selection(provider="imin", account="main", kind="none"),
+        selecting.Selection(state="failed"),
+        selecting.Selection(state="done", since=now - timedelta(days=3), until=now - timedelta(days=2)),
+        selecting.Selection(error="refused"),
+    ):
+        step = await selecting.window(db, meant, newest if meant.error else UUID(int=0), 500)
+        await selecting.locked(db, meant, step.ids)
+        await touching.touched(db, step.ids)
+    await _drain(replaying.replay(db, selecting.Selection(ids=[newest]), note="because"))
+    parked = handover_selecting.Selection(handler="crm", state="parked")
+    await _drain(handover_replaying.replay(db, parked, note="because"))
+    await _drain(handover_discarding.discard(db, parked._replace(handler="shop"), note="because"))
+    for some in (
+        handover_selecting.Selection(ids=[1, 2, STORED]),
+        handover_selecting.Selection(handler="crm", kind="none", since=now, until=now),
+        handover_selecting.Selection(provider="imin"),
+    ):
+        await anext(handover_selecting.steps(db, some, handover_selecting.BEGINNING, 500))
+    await handover_selecting.refuse_missing(db, handover_selecting.Selection(changes=[7, STORED]))
+
+    assert [] == found.wrong
+    assert len(found.statements) > 15
+
+
 async def test_what_is_read_all_the_time(engine: AsyncEngine, plain: asyncpg.Connection) -> None:
     """Stats, accounts, the feed, one event: each costs the same whatever is stored."""
     sent = _record(engine)
@@ -224,6 +308,16 @@ async def _read_lists(connection: AsyncConnection) -> None:
     ):
         await _drain(list_events(connection, filters))
     await _drain(list_records(connection, provider="imin", account="main", kind="imin.customer-account"))
+    await dead_letters(connection)
+    await list_replays(connection, unfinished=True)
+    await show_handover(connection, STORED)
+    for some in (
+        handovers.Filters(),
+        handovers.Filters(handler="crm", state="parked"),
+        handovers.Filters(state="waiting", kind="none"),
+        handovers.Filters(since=datetime.now(UTC) + timedelta(hours=2)),
+    ):
+        await _drain(list_handovers(connection, some))
     await _drain(list_records(connection))
 
 

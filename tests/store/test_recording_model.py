@@ -48,7 +48,7 @@ class Model:
             self._see(newest[name])
 
     def _see(self, one: Sighting) -> None:
-        _, name, text, deleted, once = one.record
+        _, name, text, deleted, once, *_ = one.record
         data = None if text is None else msgspec.json.decode(text)
         known = self.records.get(name)
         if once and name in self.shown_once:

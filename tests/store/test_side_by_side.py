@@ -19,6 +19,7 @@ from shared.providers.interface import Call, Outcome, Record
 from shared.store import fetching, leases, planning, queueing, replaying, returning
 from shared.store.fairness import Room
 from shared.store.fetching import ClaimedFetch, Result
+from shared.store.pacing import Pace
 from shared.store.planning import Planned
 from shared.store.records import numbering
 from shared.store.replaying import Selection
@@ -55,7 +56,7 @@ async def test_nothing_is_lost_or_doubled_when_everybody_works_at_once(database_
         await returning.go_on(connection, [("imin", "main")])
 
     async def operator(connection: Connection) -> None:
-        async for _ in replaying.replay(connection, Selection(ids=received[-20:]), note="again", pause_seconds=0):
+        async for _ in replaying.replay(connection, Selection(ids=received[-20:]), note="again", pace=Pace(500, 0)):
             pass
         await asyncio.sleep(0.02)
 

@@ -220,5 +220,8 @@ def test_metrics_of_all_processes_are_on_one_page(folder: Path) -> None:
         file = up.data / "run" / "metrics" / f"gauge_livesum_{worker}.db"
         assert file.exists()
         os.kill(worker, signal.SIGKILL)
-        until(lambda: not file.exists(), "the dead worker's file is still there")
+        until(
+            lambda: httpx.get(address, trust_env=False).is_success and not file.exists(),
+            "the dead worker's file is still there",
+        )
         until(lambda: "stub_busy 2.0" in httpx.get(address, trust_env=False).text, "the new worker is not there")

@@ -158,6 +158,27 @@ def test_an_open_circuit_is_probed_also_where_nothing_is_held(
     assert 1 == api.calls
 
 
+def test_an_envelope_of_refusal_inside_http_200_does_not_close_a_refused_circuit(
+    process: WorkerProcess, api: Api, redis: Redis
+) -> None:
+    """The cheapest read is judged as calls are: by what it says, and it is asked again until that is good."""
+    account = process.watch.current.accounts["paybook"]["main"]
+
+    async def opened() -> None:
+        budgets = Budgets(redis.url)
+        await budgets.circuits.open("paybook", account, "refused", "check the API key of main", 0.1)
+        await budgets.close()
+
+    api.code = 401
+    asyncio.run(opened())
+
+    _until(lambda: api.calls >= 2)
+    assert "open" == asyncio.run(_circuit(account, redis.url))
+    api.code = 200
+
+    _until(lambda: asyncio.run(_circuit(account, redis.url)) == "closed")
+
+
 def _until(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 30
     while not condition():

@@ -4,6 +4,8 @@ import asyncio
 import gzip
 import ssl
 import subprocess
+import tracemalloc
+import zlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -171,6 +173,27 @@ async def test_an_answer_that_is_too_big_is_none(
         else:
             with pytest.raises(NoAnswer, match=f"over {MAX_BYTES} bytes"):
                 await caller.get(host.account, "/", {}, configuration)
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
+async def test_a_bomb_takes_no_memory(caller: Caller, host: Host, configuration: Configuration, encoding: str) -> None:
+    """A few hundred kilobytes that stand for 300 MB are given up long before they are unpacked."""
+    packed = gzip.compress(bytes(300_000_000), 9) if encoding == "gzip" else zlib.compress(bytes(300_000_000), 9)
+    host.answers(packed, headers=f"content-encoding: {encoding}\r\n")
+    tracemalloc.start()
+    try:
+        with pytest.raises(NoAnswer, match=f"over {MAX_BYTES} bytes"):
+            await caller.get(host.account, "/", {}, configuration)
+        assert tracemalloc.get_traced_memory()[1] < 20_000_000
+    finally:
+        tracemalloc.stop()
+
+
+async def test_an_error_never_holds_what_was_sent(caller: Caller, host: Host, configuration: Configuration) -> None:
+    """Some APIs repeat the key in their sentence, which is kept and shown."""
+    host.answers(b"no such key: secret-0123, of api_key", "403 Forbidden")
+    answer = await caller.get(host.account, "/", {"authorization": "api_key api_key=secret-0123"}, configuration)
+    assert b"no such key: [hidden], of api_key" == answer.body
 
 
 @pytest.mark.parametrize(

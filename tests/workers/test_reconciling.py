@@ -16,6 +16,8 @@ from ops.lab.faults import Fault
 from ops.lab.limits import Limit
 from ops.lab.process import Lab, running_lab
 from shared import reconciled
+from shared.budgets import Budgets
+from shared.circuits import FAILURES_TO_OPEN
 from shared.configuration import read_configuration
 from shared.providers.interface import Record
 from shared.sealing import Keys, generate_key
@@ -83,6 +85,13 @@ class Bench:
         """The studio's customers as the lab shows them, but for some."""
         known = [which for which in range(1001, 1001 + CUSTOMERS) if which not in but]
         await self.know(*[self.customer(which) for which in known])
+
+    async def close_circuit(self, redis: Redis) -> None:
+        """As the look-out of a worker does when its probe is answered."""
+        budgets = Budgets(redis.url)
+        owner = read_configuration(self.toml).accounts["magicline"][STUDIO]
+        assert await budgets.circuits.close("magicline", owner)
+        await budgets.close()
 
     def customer(self, which: int) -> Record:
         """A customer as the lab shows it."""
@@ -212,10 +221,10 @@ async def test_what_is_being_fetched_anyway_was_not_missed(bench: Bench) -> None
 async def test_a_walk_goes_on_where_it_stopped(bench: Bench) -> None:
     """What was gone through is not asked again, and the counts are of both."""
     await bench.know_customers(1010)
-    bench.lab.set_faults(Fault(kind="status", path="classes/booking", skip=0, status=500))
+    bench.lab.set_faults(Fault(kind="not-json", path="classes/booking"))
     stopped = await bench.run()
     assert stopped.stopped is not None
-    assert "GET /v1/classes/booking?customerId=1001: the API answered 500" in stopped.stopped
+    assert "GET /v1/classes/booking?customerId=1001: " in stopped.stopped
     lists, bookings = bench.asked("/v1/customers?"), bench.asked("/v1/appointments/booking?")
     bench.lab.set_faults()
 
@@ -231,7 +240,7 @@ async def test_a_walk_goes_on_where_it_stopped(bench: Bench) -> None:
 async def test_a_page_that_is_gone_through_again_after_a_death_makes_nothing_twice(bench: Bench) -> None:
     """As if the process had died before its position was written down."""
     await bench.know_customers(1010)
-    bench.lab.set_faults(Fault(kind="status", path="/v1/appointments", status=500))
+    bench.lab.set_faults(Fault(kind="not-json", path="/v1/appointments"))
     await bench.run()
     await bench.db.execute("UPDATE reconciliations SET position = '{}'")
     await bench.run()
@@ -242,7 +251,7 @@ async def test_a_page_that_is_gone_through_again_after_a_death_makes_nothing_twi
 async def test_a_dry_run_changes_nothing(bench: Bench) -> None:
     """No event, and a walk that stopped keeps its place."""
     await bench.know_customers(1010)
-    bench.lab.set_faults(Fault(kind="status", path="classes/booking", status=500))
+    bench.lab.set_faults(Fault(kind="not-json", path="classes/booking"))
     await bench.run()
     bench.lab.set_faults()
     events = len(await bench.events())
@@ -301,6 +310,45 @@ async def test_a_refused_key_opens_the_circuit(bench: Bench, status: int) -> Non
 
     assert f"check the API key of {STUDIO}: the API answered {status}" == report.stopped
     assert 1 == bench.asked("/v1/customers")
+
+
+async def test_an_api_that_is_down_opens_the_circuit_and_stops_the_walk(bench: Bench, redis: Redis) -> None:
+    """Ten failures in a row are enough for everybody; when it takes calls again, the walk goes on where it stopped."""
+    await bench.know_customers(1010)
+    bench.lab.set_faults(Fault(kind="status", path="booking", status=503))
+    stopped = await bench.run()
+    called = bench.asked("booking")
+    again = await bench.run()
+
+    assert "magicline is down: the API answered 503" == stopped.stopped
+    assert "the API answered 503" == again.stopped
+    assert (True, called) == (called < 2 * FAILURES_TO_OPEN["down"], bench.asked("booking"))
+    bench.lab.set_faults()
+    await bench.close_circuit(redis)
+    assert (True, None) == ((report := await bench.run()).resumed, report.stopped)
+
+
+async def test_an_api_that_fails_now_and_then_is_not_down(bench: Bench) -> None:
+    """What was shown ends a row of failures; each call is tried again by itself."""
+    await bench.know_customers(1010)
+    bench.lab.set_faults(Fault(kind="status", path="booking", status=503, times=1, probability=0.3))
+
+    report = await bench.run()
+
+    assert (None, 1) == (report.stopped, report.tally.missing)
+
+
+async def test_a_429_is_kept_away_from_for_as_long_as_the_provider_asks(bench: Bench) -> None:
+    """``retry.max_seconds`` bounds our own patience, not the provider's word; nobody of the account calls meanwhile."""
+    await bench.know_customers()
+    fault = Fault(kind="status", path=r"/v1/customers\?", status=429, times=1, retry_after="2")
+    bench.lab.set_faults(fault)
+
+    report = await bench.run(max_seconds=0.05)
+
+    first, second, *_ = sorted(call["at"] for call in bench.lab.calls("magicline", "/v1/customers?")["calls"])
+    assert report.stopped is None
+    assert second - first >= 2
 
 
 async def test_after_a_429_the_accounts_own_penalty_counts(bench: Bench) -> None:

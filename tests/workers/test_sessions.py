@@ -4,17 +4,22 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+import redis as redis_client
 from pydantic import SecretStr
 
+from ops.embedded.redis import Redis
 from ops.lab.faults import Fault
 from ops.lab.limits import Limit
 from ops.lab.process import Lab, running_lab
+from shared.budgets import Budgets
 from shared.configuration import Configuration, read_configuration
+from shared.providers.account import Budget
 from shared.providers.interface import Call
 from shared.providers.paybook import PROVIDER
+from shared.providers.paybook.api import LIMIT
 from shared.providers.paybook.settings import PaybookAccount
 from workers.calling import Caller
-from workers.follow_up.sessions import Sessions
+from workers.follow_up.sessions import NotNow, Sessions
 
 
 pytestmark = pytest.mark.anyio
@@ -50,10 +55,20 @@ def configuration(tmp_path: Path) -> Configuration:
 
 
 @pytest.fixture
-async def sessions() -> AsyncIterator[Sessions]:
+async def budgets(redis: Redis) -> AsyncIterator[Budgets]:
+    """Budgets that no test before has used."""
+    budgets = Budgets(redis.url)
+    yield budgets
+    await budgets.close()
+    with redis_client.Redis.from_url(redis.url) as client:
+        client.flushdb()
+
+
+@pytest.fixture
+async def sessions(budgets: Budgets) -> AsyncIterator[Sessions]:
     """Sessions of one worker process."""
     caller = Caller()
-    yield Sessions(caller)
+    yield Sessions(caller, budgets)
     await caller.close()
 
 
@@ -87,6 +102,52 @@ async def test_a_session_that_ended_is_opened_anew_once(
 
     assert (200, 401) == (again.status, refused.status)
     assert 3 == opened(lab)
+
+
+async def test_a_log_in_takes_a_place_in_the_budget_and_waits_for_one(
+    lab: Lab, account: PaybookAccount, configuration: Configuration, budgets: Budgets, sessions: Sessions
+) -> None:
+    """Paybook counts it as it counts any call: without a place nothing is sent, and the wait is told."""
+    own = account.model_copy(update={"budget": Budget(calls=2, seconds=60)})
+    await sessions.get("paybook", own, CALL, PROVIDER.follow_up, configuration)
+    await sessions.get("paybook", own, CALL, PROVIDER.follow_up, configuration)
+    assert (1, 1) == (opened(lab), (await budgets.state("paybook", own)).used)
+    assert await budgets.take("paybook", own, LIMIT, "GET credential") is None
+    other = Call(CALL.path, CALL.purpose, {"id_user": "5e751d54d0510472295413b4"})
+
+    with pytest.raises(NotNow) as raised:
+        await sessions.get("paybook", own, other, PROVIDER.follow_up, configuration)
+
+    assert "budget of main, POST session, 2/min" == raised.value.wait.why
+    assert (1, True) == (opened(lab), raised.value.wait.seconds > 30)
+
+
+async def test_no_session_is_opened_through_an_open_circuit_but_for_a_probe(
+    lab: Lab, account: PaybookAccount, configuration: Configuration, budgets: Budgets, sessions: Sessions
+) -> None:
+    """The circuit may have opened while the call waited for its turn."""
+    await budgets.circuits.open("paybook", account, "down", "it answered 503", 60)
+
+    with pytest.raises(NotNow, match="it answered 503"):
+        await sessions.get("paybook", account, CALL, PROVIDER.follow_up, configuration)
+    assert 0 == opened(lab)
+    probed = await sessions.get("paybook", account, CALL, PROVIDER.follow_up, configuration, probing=True)
+
+    assert (200, 1) == (probed.status, opened(lab))
+
+
+async def test_a_budget_that_cannot_be_asked_is_waited_for(
+    account: PaybookAccount, configuration: Configuration
+) -> None:
+    """Redis away: no session is opened uncounted, and no attempt is used up."""
+    away, caller = Budgets("redis://127.0.0.1:1/0"), Caller()
+
+    with pytest.raises(NotNow, match="the budget cannot be asked") as raised:
+        await Sessions(caller, away).get("paybook", account, CALL, PROVIDER.follow_up, configuration)
+
+    assert (False, True) == (raised.value.wait.circuit, raised.value.wait.seconds > 0)
+    await caller.close()
+    await away.close()
 
 
 async def test_a_refused_session_is_the_answer(

@@ -12,12 +12,15 @@ from celery.worker import state
 
 from ops.supervisor.children import Child
 from ops.supervisor.heartbeat import Heartbeat
-from redis_faults.api import running_api
+from redis_faults.api import CALLS, running_api
 from redis_faults.bench import Bench, running_bench, until
 from shared.configuration import Timing
 from shared.providers.registry import PROVIDERS
 from shared.publishing import celery_settings
 from workers.health.watchdog import GRACE_SECONDS, PATIENCE_SECONDS, Occupied, Verdict
+
+
+LEASE_SECONDS = Timing().lease_seconds
 
 
 def _replaced(child: Child, bench: Bench, within: float) -> list[str]:
@@ -93,6 +96,19 @@ def test_a_worker_that_is_asked_to_end_while_redis_is_away_ends(tmp_path: Path, 
 
         assert bench.worker.wait(GRACE_SECONDS + 15)
         until(lambda: not any(Path(f"/proc/{child}").exists() for child in children), 5, "a child is left behind")
+
+
+def test_what_a_killed_child_held_is_due_again_long_before_its_lease_lapses(tmp_path: Path, database_url: str) -> None:
+    """Its parent ends the lease; there is no relay here, and the other child makes the call anew."""
+    with running_api() as api, running_bench(tmp_path, database_url, api) as bench:
+        customer, event = bench.start_running(20)
+
+        os.kill(bench.process_that_calls(), signal.SIGKILL)
+        until(lambda: bench.suspects() == 1, LEASE_SECONDS / 2, "the dead child's call is still its own")
+        bench.queue("imin", event)
+
+        until(lambda: CALLS[customer] == 2, 10, f"nobody makes the call anew:\n{bench.log[-4000:]}")
+        assert "a child died; its work is due again" in bench.log
 
 
 def test_a_canary_is_overdue_only_after_the_patience() -> None:

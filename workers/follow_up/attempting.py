@@ -3,6 +3,7 @@
 import asyncio
 import random
 import time
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import structlog
@@ -14,29 +15,40 @@ from shared.errors import BrokenAnswer, RefusedAnswer, StoreAway
 from shared.providers.account import AccountSettings
 from shared.providers.interface import Answer, FollowUp, Limit, Outcome
 from shared.providers.registry import PROVIDERS
-from shared.store import fetching
+from shared.store import fetching, waiting
 from shared.store.fetching import ClaimedFetch, Result
+from shared.tracing import Span
 from workers.backoff import retry_after
 from workers.calling import NoAnswer
+from workers.follow_up.privacy import opened
+from workers.follow_up.sessions import BUDGET_AWAY_SECONDS, WAIT_HERE_SECONDS, NotNow
 from workers.follow_up.verdicts import SERVER_ERRORS, Verdict, again, judge
 from workers.process import WorkerProcess
+from workers.redacting import without_secrets
 
 
 log = structlog.get_logger("penstock.fetch")
 
-WAIT_HERE_SECONDS = 2.0
-"""A shorter wait for the budget is spent holding the fetch; a longer one is written down and left to the relay."""
-
 HELD_SECONDS = 300.0
-BUDGET_AWAY_SECONDS = 2.0
 SUCCESS = range(200, 300)
 INSTEAD = frozenset({403, 404})
 NO_SIGN_OF_HEALTH = frozenset({401, 402, 403, 429})
 SAID_CHARACTERS = 200
+_UNREADABLE: dict[type[Exception], tuple[str, Trouble | None]] = {
+    NoAnswer: ("no-answer", "down"),
+    BrokenAnswer: ("broken-answer", None),
+}
 
 
 async def attempt(process: WorkerProcess, fetch: ClaimedFetch) -> Result | None:
     """One attempt at one fetch, up to what is to be stored of it; None when its claim was lost on the way."""
+    # Each attempt is a task of its own, and so is what is bound.
+    structlog.contextvars.bind_contextvars(
+        provider=fetch.provider,
+        account=fetch.account,
+        fetch_id=fetch.id,
+        event_id=str(fetch.events[0]) if fetch.events else None,
+    )
     configuration = process.watch.current
     account = configuration.account(fetch.provider, fetch.account)
     if account is None or fetch.provider not in PROVIDERS:
@@ -50,7 +62,29 @@ async def attempt(process: WorkerProcess, fetch: ClaimedFetch) -> Result | None:
     begun = await _within_budget(process, fetch, account, limit)
     if not isinstance(begun, ClaimedFetch):
         return begun
-    return await _call(process, begun, account, follow_up, limit, configuration)
+    began = time.monotonic()
+    with _traced(process, begun) as span:
+        result = await _call(process, begun, account, follow_up, limit, configuration)
+        if span:
+            span.set_attribute("penstock.fetch.state", result.state)
+            span.set_attribute("http.response.status_code", result.status or 0)
+    if result.called:
+        process.metrics.called(fetch.provider, result.status, time.monotonic() - began)
+    return result
+
+
+def _traced(process: WorkerProcess, fetch: ClaimedFetch) -> AbstractContextManager[Span | None]:
+    if process.tracing is None:
+        return nullcontext()
+    about: dict[str, str | int] = {
+        "http.request.method": "GET",
+        "penstock.provider": fetch.provider,
+        "penstock.account": fetch.account,
+        "penstock.fetch.id": fetch.id,
+        "penstock.fetch.attempt": fetch.attempts,
+    }
+    # Not the URL: it may name a person.
+    return process.tracing.call(f"GET {fetch.call.purpose}", fetch.events, about)
 
 
 async def _within_budget(
@@ -74,18 +108,8 @@ async def _within_budget(
             waited = WAIT_HERE_SECONDS
         if wait is None:
             break
-        if wait.circuit:
-            return _held(fetch, wait.why)
-        if waited + wait.seconds > WAIT_HERE_SECONDS:
-            return Result(
-                fetch,
-                "waiting",
-                reason="budget",
-                detail=wait.why,
-                wait_seconds=wait.seconds,
-                counted=False,
-                called=False,
-            )
+        if wait.circuit or waited + wait.seconds > WAIT_HERE_SECONDS:
+            return _put_off(fetch, wait)
         await asyncio.sleep(wait.seconds)
         waited += wait.seconds
     if not waited:
@@ -93,6 +117,15 @@ async def _within_budget(
     # It begins later than it was claimed: its number must not make its answer look older than it is.
     async with process.pool.acquire() as connection:
         return await fetching.begin_anew(connection, fetch)
+
+
+def _put_off(fetch: ClaimedFetch, wait: Wait) -> Result:
+    """The wait, written down and left to the relay."""
+    if wait.circuit:
+        return _held(fetch, wait.why)
+    return Result(
+        fetch, "waiting", reason="budget", detail=wait.why, wait_seconds=wait.seconds, counted=False, called=False
+    )
 
 
 def _held(fetch: ClaimedFetch, why: str, status: int | None = None) -> Result:
@@ -105,7 +138,7 @@ def _held(fetch: ClaimedFetch, why: str, status: int | None = None) -> Result:
         fetch,
         "waiting",
         status=status,
-        reason=fetching.HELD,
+        reason=waiting.HELD,
         detail=why,
         wait_seconds=seconds,
         counted=False,
@@ -126,25 +159,27 @@ async def _call(
     status: int | None = None
     asked: float | None = None
     try:
-        answer = await process.sessions.get(fetch.provider, account, fetch.call, follow_up, configuration)
+        answer = await process.sessions.get(
+            fetch.provider, account, fetch.call, follow_up, configuration, background=fetch.background
+        )
         status, asked = answer.status, retry_after(answer.headers.get("retry-after"))
         if status in SUCCESS:
-            outcome = follow_up.interpret(fetch.call, answer, account)
+            outcome = follow_up.interpret((await opened(process, fetch)).call, answer, account)
             await _tell_of_answer(process, fetch, account, status)
             took = f"{status} in {1000 * (time.monotonic() - began):.0f} ms"
             return Result(fetch, "done", outcome, status, detail=took)
         said = _said(answer)
+    except NotNow as error:
+        return _put_off(fetch, error.wait)
     except RefusedAnswer as error:
-        status, said = error.status, str(error)
-    except NoAnswer as error:
-        verdict = again("no-answer", str(error), fetch.attempts, policy, trouble="down")
-        return await _follow(process, fetch, account, limit, verdict, status)
-    except BrokenAnswer as error:
-        verdict = again("broken-answer", str(error), fetch.attempts, policy)
+        status, said = error.status, without_secrets(str(error), account)
+    except (NoAnswer, BrokenAnswer) as error:
+        reason, trouble = _UNREADABLE[type(error)]
+        verdict = again(reason, str(error), fetch.attempts, policy, trouble=trouble)
         return await _follow(process, fetch, account, limit, verdict, status)
     except Exception as error:
         # A fault of ours in reading the answer: the others of the batch go on, this one is tried again.
-        log.exception("an answer could not be interpreted", fetch_id=fetch.id, account=fetch.account)
+        log.exception("an answer could not be interpreted")
         verdict = again("broken-answer", f"interpreting failed: {type(error).__name__}", fetch.attempts, policy)
         return await _follow(process, fetch, account, limit, verdict, status)
     await _tell_of_answer(process, fetch, account, status)

@@ -6,8 +6,9 @@ A message is a wake-up: the task takes whatever is due of its provider, of all a
 import time
 
 from shared.providers.registry import PROVIDERS
-from shared.queue import fetch_task, plan_task
-from shared.store import fetching, opening, planning
+from shared.queue import fetch_task, plan_task, queue_of
+from shared.store import due, fetching, opening, planning
+from shared.store.due import Due
 from shared.store.fairness import Room, next_after
 from shared.store.fetching import ClaimedFetch
 from shared.store.planning import ClaimedEvent
@@ -25,7 +26,8 @@ LOOK_SECONDS = 0.2
 message of its own; a look every 20 ms cost ingress, on a busy machine, twice the time for its slowest hundredth."""
 
 SUSPECTS_SECONDS = 1.0
-"""Suspects are tried with nothing else in hand; after so long without such a moment the task makes one."""
+"""Suspects are tried with nothing else in hand; after so long without such a moment the task makes one. For about as
+long it tries one after the other, each alone, before it is the others' turn."""
 
 
 async def follow_up(process: WorkerProcess, provider: str) -> str:
@@ -51,6 +53,7 @@ class _Flow:
         self._provider = provider
         self._window = window
         self._suspects_turn = True
+        self._row_began: float | None = None
         self._suspects_at = time.monotonic() + SUSPECTS_SECONDS
         self._events_after = ""
         self._fetches_after = ""
@@ -60,7 +63,7 @@ class _Flow:
     async def step(self) -> bool:
         """Take up what is due and there is room for, or wait; False when nothing is left.
 
-        After a suspect it is the others' turn, so that a row of slow suspects holds nobody up.
+        After a row of suspects it is the others' turn, so that slow suspects hold nobody up.
         """
         if not self._window.idle and time.monotonic() > self._suspects_at:
             await self._make_way_for_suspects()
@@ -68,26 +71,34 @@ class _Flow:
             await self._window.moved(LOOK_SECONDS)
             return True
         suspects, self._suspects_turn = self._suspects_turn and self._window.idle, True
+        if not suspects:
+            self._row_began = None
         from_the_front = not (self._events_after or self._fetches_after)
-        if await self._fetch(suspects=suspects) + await self._plan(suspects=suspects and self._window.idle):
-            return True
-        if not from_the_front:
+        found = await self._look()
+        alone, taken = suspects and found.suspects, 0
+        if found.fetches or alone:
+            taken += await self._fetch(suspects=alone)
+        if (found.events or alone) and not (alone and taken):
+            taken += await self._plan(suspects=alone)
+        if taken or ((found.fetches or found.events) and not from_the_front):
             return True
         if self._window.idle:
-            return not suspects or not self._suspects_turn
+            return found.suspects and not suspects
         await self._window.moved(LOOK_SECONDS)
         return True
 
+    async def _look(self) -> Due:
+        async with self._process.claims.acquire() as connection:
+            return await due.look(connection, self._provider)
+
     async def _make_way_for_suspects(self) -> None:
         self._suspects_at = time.monotonic() + SUSPECTS_SECONDS
-        async with self._process.pool.acquire() as connection:
-            wait = await planning.suspects_wait(connection, self._provider)
-        if wait:
+        if (await self._look()).suspects:
             await self._window.drained()
 
     async def _fetch(self, *, suspects: bool) -> int:
         """Begin calls that were put off, or that other tasks left."""
-        room = self._window.room_for_calls()
+        room, began = self._window.room_for_calls(), time.monotonic()
         if not room.whole:
             return 0
 
@@ -95,13 +106,14 @@ class _Flow:
             worker, after = self._process.id, self._fetches_after
             return await fetching.claim(connection, self._provider, room, worker, suspects=suspects, after=after)
 
-        claimed = await self._process.take(claim, list)
+        claimed = await self._process.take(claim, list, self._process.claims)
         self._fetches_after = next_after(room, (fetch.account for fetch in claimed))
         self._window.make(claimed)
         self.fetched += len(claimed)
         if claimed and claimed[0].suspect:
-            self._suspects_turn = False
             await self._window.drained()
+            self._row_began = self._row_began or began
+            self._suspects_turn = time.monotonic() - self._row_began < SUSPECTS_SECONDS
         return len(claimed)
 
     async def _plan(self, *, suspects: bool) -> int:
@@ -118,6 +130,8 @@ class _Flow:
             self._events_after = next_after(room, (event.account for event in claimed))
             if not claimed:
                 return 0
+            began = time.monotonic()
+            process.metrics.taken_up(self._provider, claimed)
             plans = [await read(process, event) for event in claimed]
             start = opening.Start(process.id, self._window.room_for_calls())
 
@@ -131,7 +145,15 @@ class _Flow:
                     debounce_seconds=configuration.debounce[self._provider],
                 )
 
-            done = await process.take(commit, lambda committed: committed.started)
+            done = await process.take(commit, lambda committed: committed.started, process.pool)
+            process.metrics.done(self._provider, done.done)
+            if process.tracing:
+                about: dict[str, str | int] = {
+                    "messaging.destination.name": queue_of(self._provider),
+                    "penstock.provider": self._provider,
+                    "penstock.events": len(claimed),
+                }
+                process.tracing.steps("plan", [event.id for event in claimed], about, time.monotonic() - began)
         self._window.make(done.started)
         self.planned += len(claimed)
         self.fetched += len(done.started)

@@ -10,6 +10,7 @@ from shared.providers.interface import Delivery, FollowUp
 from shared.providers.registry import PROVIDERS
 from shared.sealing import BrokenSeal
 from shared.store.planning import ClaimedEvent, Planned
+from workers.follow_up.privacy import sealed
 from workers.process import WorkerProcess
 
 
@@ -31,13 +32,16 @@ async def read(process: WorkerProcess, event: ClaimedEvent) -> Planned:
         body = await _body(process, event)
         if event.reconciled:
             asked_for = reconciled.decode(body)
-            return Planned(event, (reconciled.TYPE,), asked_for.identity, asked_for.calls)
+            _, calls = await sealed(process, event.provider, event.account, (), asked_for.calls)
+            return Planned(event, (reconciled.TYPE,), asked_for.identity, calls)
         delivery = Delivery(event.id, event.account, body, event.content_type)
         read = follow_up.read(delivery, account)
         types = follow_up.types(read)
         asked = follow_up.plan(read, delivery, account)
         for blob in asked.blobs:
-            await process.blobs.put(blob.key, blob.content, event.id)
+            await process.may_seal(event.provider, event.account)
+            await process.blobs.put(blob.key, blob.content, event.id, (event.provider, event.account))
+        records, calls = await sealed(process, event.provider, event.account, asked.records, asked.calls)
     except Unreadable as error:
         return Planned(event, types=types, parked=(error.reason, error.detail))
     except BrokenSeal as error:
@@ -46,12 +50,20 @@ async def read(process: WorkerProcess, event: ClaimedEvent) -> Planned:
         raise
     except Exception as error:
         # A fault of ours must not take the batch down with it; the event waits for the fix and a replay.
-        log.exception("an event could not be planned", event_id=str(event.id), account=event.account)
+        log.exception(
+            "an event could not be planned", provider=event.provider, account=event.account, event_id=str(event.id)
+        )
         return Planned(event, types=types, parked=("poison", f"planning failed: {type(error).__name__}"))
-    return Planned(event, types, follow_up.identity(read), asked.calls, asked.records)
+    return Planned(event, types, follow_up.identity(read), calls, records)
 
 
 async def _body(process: WorkerProcess, event: ClaimedEvent) -> bytes:
-    if event.blob is not None:
-        return await process.blobs.read(event.blob, event.id)
-    return process.keys.unseal(event.body or b"", event.id)
+    if event.body is None and event.blob is None:
+        raise BrokenSeal("retention removed it")
+
+    async def unseal() -> bytes:
+        if event.blob is not None:
+            return await process.blobs.read(event.blob, event.id)
+        return process.keys.unseal(event.body or b"", event.id)
+
+    return await process.unsealing(unseal)

@@ -16,13 +16,13 @@ from shared.circuits import Circuit, Trouble, interval
 from shared.configuration import Configuration
 from shared.errors import AnswerError, RefusedAnswer, StoreAway
 from shared.providers.account import AccountSettings
-from shared.providers.interface import Answer, Call, FollowUp
+from shared.providers.interface import Answer, Call, FollowUp, Probe
 from shared.providers.registry import PROVIDERS
 from shared.store import holding
 from shared.store.postgres import AWAY, Pool
 from shared.watching import ConfigurationWatch
 from workers.calling import Caller, NoAnswer
-from workers.follow_up.sessions import Sessions
+from workers.follow_up.sessions import NotNow, Sessions
 from workers.follow_up.verdicts import SERVER_ERRORS
 
 
@@ -52,16 +52,26 @@ class Probing:
         self._caller = caller
         self._sessions = sessions
         self._watch = watch
+        self._away = ""
 
     async def run(self) -> None:
         """Look again and again until cancelled; a store that is away is waited for."""
         while True:
             try:
                 await self.look()
+                self._tell_of_stores("")
             except (StoreAway, asyncpg.PostgresError, *AWAY) as error:
-                log.warning("circuits cannot be looked at; trying again", reason=str(error) or type(error).__name__)
+                self._tell_of_stores(str(error) or type(error).__name__)
             # so that processes that started together do not look together
             await asyncio.sleep(LOOK_SECONDS * random.uniform(0.5, 1.5))  # noqa: S311 - spreads load, guards nothing
+
+    def _tell_of_stores(self, away: str) -> None:
+        """Say why there is no look, once; a store may be away for long, and every process looks each second."""
+        if away and not self._away:
+            log.warning("circuits cannot be looked at; trying again", reason=away)
+        elif self._away and not away:
+            log.info("circuits are looked at again")
+        self._away = away
 
     async def look(self) -> None:
         """Probe where a probe is due, and let go on what is held for no reason any more.
@@ -109,30 +119,58 @@ class Probing:
         only that tells whether it works again, or by the cheapest read where nothing waits. It is a GET, so making it
         once more does no harm.
         """
-        follow_up: FollowUp[Any, Any] = PROVIDERS[provider].follow_up
-        cheapest, call = follow_up.probe(), None
+        cheapest, call = PROVIDERS[provider].follow_up.probe(), None
+        if cheapest is None or circuit.trouble == "down":
+            async with self._pool.acquire() as connection:
+                call = await holding.oldest(connection, provider, account.name)
         try:
-            if cheapest is None or circuit.trouble == "down":
-                async with self._pool.acquire() as connection:
-                    call = await holding.oldest(connection, provider, account.name)
-            if call is None:
-                if cheapest is None:
-                    return None
-                headers = follow_up.credentials(Call(cheapest.path, "probe"), account)
-                answer = await self._caller.ask(account, cheapest.method, cheapest.path, headers, configuration)
-                otherwise: Trouble | None = "refused" if circuit.trouble == "refused" else None
-                return None if answer.status in cheapest.right else _wrong(account, answer.status, otherwise)
-            limit = follow_up.limit(call, account)
-            if wait := await self._budgets.take(provider, account, limit, "probe", probing=True):
-                return Wrong(circuit.trouble, circuit.why, wait.seconds)
-            answer = await self._sessions.get(provider, account, call, follow_up, configuration)
+            if call is not None:
+                return await self._by_call(provider, account, circuit, call, configuration)
+            if cheapest is not None:
+                return await self._by_cheapest(provider, account, circuit, cheapest, configuration)
+        except NotNow as error:
+            return Wrong(circuit.trouble, circuit.why, error.wait.seconds)
+        except (NoAnswer, AnswerError) as error:
+            return Wrong("down", f"the API of {account.name} is down: {error}")
+        return None
+
+    async def _by_call(
+        self, provider: str, account: AccountSettings, circuit: Circuit, call: Call, configuration: Configuration
+    ) -> Wrong | None:
+        """Make a call that is held. Raises NotNow, NoAnswer, AnswerError."""
+        follow_up: FollowUp[Any, Any] = PROVIDERS[provider].follow_up
+        limit = follow_up.limit(call, account)
+        if wait := await self._budgets.take(provider, account, limit, "probe", probing=True):
+            return Wrong(circuit.trouble, circuit.why, wait.seconds)
+        try:
+            answer = await self._sessions.get(provider, account, call, follow_up, configuration, probing=True)
             if answer.status in SUCCESS:
                 _read(follow_up, call, answer, account)
         except RefusedAnswer as error:
             return _wrong(account, error.status)
-        except (NoAnswer, AnswerError) as error:
-            return Wrong("down", f"the API of {account.name} is down: {error}")
         return _wrong(account, answer.status)
+
+    async def _by_cheapest(
+        self, provider: str, account: AccountSettings, circuit: Circuit, cheapest: Probe, configuration: Configuration
+    ) -> Wrong | None:
+        """Make the cheapest read, and judge it as calls are judged: by what it says too. Raises NoAnswer, AnswerError.
+
+        While credentials are refused, only what is known to be good lets calls through again.
+        """
+        follow_up: FollowUp[Any, Any] = PROVIDERS[provider].follow_up
+        otherwise: Trouble | None = "refused" if circuit.trouble == "refused" else None
+        wait = cheapest.limit and await self._budgets.take(provider, account, cheapest.limit, "probe", probing=True)
+        if wait:
+            return Wrong(circuit.trouble, circuit.why, wait.seconds)
+        headers = follow_up.credentials(Call(cheapest.path, "probe"), account)
+        answer = await self._caller.ask(account, cheapest.method, cheapest.path, headers, configuration)
+        if answer.status not in cheapest.right:
+            return _wrong(account, answer.status, otherwise)
+        try:
+            follow_up.read_probe(answer)
+        except RefusedAnswer as error:
+            return _wrong(account, error.status, otherwise)
+        return None
 
     async def _release(self, provider: str, name: str, account: AccountSettings | None) -> None:
         """Make what is held due, each kind of call at the pace of its budget: nobody wakes before there is room."""

@@ -1,5 +1,6 @@
 """The apply step: what came of calls is stored together with their state."""
 
+import time
 from collections.abc import Sequence
 from uuid import NAMESPACE_URL, uuid5
 
@@ -7,6 +8,7 @@ import asyncpg
 
 from shared.store import fetching
 from shared.store.fetching import Result
+from workers.follow_up.privacy import sealed_result
 from workers.follow_up.verdicts import again
 from workers.process import WorkerProcess
 from workers.transactions import again_on_conflict
@@ -18,20 +20,27 @@ STORE_RECORDS = 10_000
 
 async def store(process: WorkerProcess, results: Sequence[Result]) -> None:
     """Commit results together; one that Postgres cannot take (a number past its range) is told from the others."""
-
-    async def commit() -> None:
-        async with process.pool.acquire() as connection:
-            await fetching.commit(connection, results, process.watch.current.following_up.coalesce_seconds)
-
     for result in results:
-        for blob in result.outcome.blobs:
-            await process.blobs.put(blob.key, blob.content, uuid5(NAMESPACE_URL, blob.key))
+        if blobs := result.outcome.blobs:
+            account = (result.fetch.provider, result.fetch.account)
+            await process.may_seal(*account)
+            for blob in blobs:
+                await process.blobs.put(blob.key, blob.content, uuid5(NAMESPACE_URL, blob.key), account)
+    await _store(process, [await sealed_result(process, result) for result in results])
+
+
+async def _store(process: WorkerProcess, results: Sequence[Result]) -> None:
+    async def commit() -> fetching.Stored:
+        async with process.pool.acquire() as connection:
+            return await fetching.commit(connection, results, process.watch.current.following_up.coalesce_seconds)
+
+    began = time.monotonic()
     try:
-        await again_on_conflict(commit)
+        stored = await again_on_conflict(commit)
     except asyncpg.DataError as error:
         if len(results) > 1:
             for result in results:
-                await store(process, [result])
+                await _store(process, [result])
             return
         policy = process.watch.current.retry[results[0].fetch.provider]
         verdict = again("broken-answer", f"Postgres cannot store it: {error}", results[0].fetch.attempts, policy)
@@ -39,4 +48,15 @@ async def store(process: WorkerProcess, results: Sequence[Result]) -> None:
         failed = Result(
             results[0].fetch, state, reason=verdict.reason, detail=verdict.detail, wait_seconds=verdict.wait_seconds
         )
-        await store(process, [failed])
+        await _store(process, [failed])
+        return
+    seconds = time.monotonic() - began
+    process.metrics.stored(results, seconds)
+    if not results:
+        return
+    provider = results[0].fetch.provider
+    process.metrics.done(provider, stored.done)
+    if process.tracing:
+        first = sorted({event for result in results for event in result.fetch.events[:1]})
+        about: dict[str, str | int] = {"penstock.provider": provider, "penstock.fetches": len(results)}
+        process.tracing.steps("store", first, about, seconds)

@@ -53,9 +53,10 @@ def judge(
 ) -> Verdict:
     """The verdict on an answer that is not success.
 
-    ``asked`` are the seconds of its Retry-After, of which ``longest`` count; ``penalty`` is the provider's documented
-    time after a 429.
+    ``asked`` are the seconds of its Retry-After, of which ``longest`` count, and but for a 429 the policy's most;
+    ``penalty`` is the provider's documented time after a 429.
     """
+    longest = longest if status == _TOO_MANY else min(longest, policy.max_seconds)
     detail = f"the API answered {status}" + (f": {said}" if said else "")
     if asked is not None and asked > longest:
         detail = f"{detail} (Retry-After of {asked:,.0f} s, taken as {longest:,.0f} s)"

@@ -3,15 +3,16 @@
 import os
 import threading
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from socketserver import ThreadingMixIn
 from typing import TYPE_CHECKING, Final
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import orjson
 from prometheus_client import REGISTRY, CollectorRegistry, Gauge, make_wsgi_app
-from prometheus_client.multiprocess import MultiProcessCollector
 
 from shared.errors import SettingsError
+from shared.metric_files import page_of
 
 
 if TYPE_CHECKING:
@@ -54,8 +55,7 @@ def serve(port: int, host: str, live: Live) -> int:
     """
     registry = REGISTRY
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
-        registry = CollectorRegistry()
-        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        registry = page_of(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]))
     metrics: WSGIApplication = make_wsgi_app(registry)
 
     def answer(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:

@@ -11,8 +11,9 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
+import asyncpg
 import structlog
 from billiard import active_children
 from celery import Celery
@@ -21,10 +22,15 @@ from celery.worker import state
 
 from shared.errors import StoreAway
 from shared.settings import Settings
-from shared.store.postgres import connect_once
+from shared.store import leases
+from shared.store.postgres import AWAY, connect_once
 from workers.health.canary import Canary
 from workers.health.metrics import WorkerMetrics, serve
+from workers.pool import ended
 
+
+if TYPE_CHECKING:
+    from uuid import UUID
 
 TICK_SECONDS: Final = 1.0
 SEND_SECONDS: Final = 5.0
@@ -33,6 +39,8 @@ PATIENCE_SECONDS: Final = 30.0
 STALL_SECONDS: Final = 5.0
 """A watchdog that stood still this long knows nothing of the time before."""
 GRACE_SECONDS: Final = 10.0
+END_SECONDS: Final = 3.0
+"""For ending the leases of dead children: a Postgres that stands still must not stop the heartbeat."""
 
 log = structlog.get_logger("penstock.worker")
 
@@ -100,6 +108,7 @@ class Watchdog:
         self._heartbeat = heartbeat
         self._sent_at = float("-inf")
         self._idle_until: float | None = None
+        self._dead_children: list[UUID] = []
 
     def start(self) -> None:
         """Begin to watch."""
@@ -115,6 +124,7 @@ class Watchdog:
         while not self.dead:
             if self._heartbeat:
                 self._heartbeat.touch()
+            self._end_leases_of_dead_children()
             self._metrics.canary_age(time.monotonic() - self._canary.seen_at)
             if self._idle_until is None:
                 self._look()
@@ -157,6 +167,28 @@ class Watchdog:
             "the worker takes no messages although both stores answer and it has room; it ends, to be started again",
             overdue_seconds=round(overdue, 1),
         )
+
+    def _end_leases_of_dead_children(self) -> None:
+        """What a dead child held is due again at once, and not only when its lease has lapsed: its parent knows."""
+        self._dead_children += ended()
+        if not self._dead_children:
+            return
+
+        async def end() -> int:
+            async with asyncio.timeout(END_SECONDS):
+                connection = await connect_once(self._database_url)
+                try:
+                    return await leases.end(connection, self._dead_children)
+                finally:
+                    connection.terminate()
+
+        try:
+            if asyncio.run(end()):
+                log.warning("a child died; its work is due again")
+            self._dead_children.clear()
+        except (StoreAway, asyncpg.PostgresError, *AWAY) as error:
+            # At the next look again, if the relay is not quicker.
+            log.warning("the lease of a dead child stays", reason=str(error) or type(error).__name__)
 
     def _postgres_answers(self) -> bool:
         async def connect() -> None:

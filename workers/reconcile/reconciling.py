@@ -14,10 +14,12 @@ from uuid_utils.compat import uuid7
 
 from shared import reconciled
 from shared.configuration import Configuration
+from shared.private import open_record, seal_record
 from shared.providers.account import AccountSettings
 from shared.providers.interface import Call, FollowUp, Record, Survey
 from shared.providers.registry import PROVIDERS
-from shared.sealing import Keys
+from shared.sealing import BrokenSeal, Keys
+from shared.store import keys as data_keys
 from shared.store.gaps import reconciling, walks
 from shared.store.gaps.reconciling import Difference, Repair
 from shared.store.gaps.walks import Tally, Walk
@@ -30,6 +32,9 @@ AT_ONCE: Final = 10
 """Calls made side by side, and so the most that are made again when the process dies."""
 
 KNOWN_AT_ONCE: Final = 200
+
+LEAST_USES: Final = 10_000
+"""More than a step seals."""
 
 Tell = Callable[[str, Tally], None]
 """Told the name of what is gone through, and the counts, after each step."""
@@ -168,10 +173,11 @@ class Reconciliation:
         """Compare, make events for what was missed, and note how far we are."""
         asked = {(record.kind, record.external_id): each.call for each in shown for record in each.outcome.records}
         records = [record for each in shown for record in each.outcome.records]
+        await self._may_seal()
         differences = await reconciling.compare(
             self.connection,
             walk,
-            records,
+            [self._as_kept(record) for record in records],
             asked_at,
             whole=survey.whole or position.lacking,
             ignored=survey.ignored,
@@ -199,7 +205,8 @@ class Reconciliation:
         by_call: dict[str, tuple[Call, list[Difference]]] = {}
         for difference in differences:
             record = difference.record
-            call = follow_up.repair(asked[record.kind, record.external_id], record, difference.stored)
+            stored = self._as_sent(difference)
+            call = follow_up.repair(asked[record.kind, record.external_id], record, stored)
             by_call.setdefault(call.resource, (call, []))[1].append(difference)
         likely = [replace(call, missing=missing) for call, _ in by_call.values() for missing in ("retry", "tombstone")]
         busy = await reconciling.under_way(self.connection, walk, likely)
@@ -213,7 +220,32 @@ class Reconciliation:
         event = uuid7()
         identity = reconciled.identity_of(call, [difference.fingerprint for difference in differences])
         body = reconciled.encode(identity, "; ".join(difference.said for difference in differences), [call])
-        return Repair(event, identity, self.keys.seal(body, event), body, differences)
+        return Repair(event, identity, self.keys.seal(body, event, self._account), body, differences)
+
+    @property
+    def _account(self) -> tuple[str, str]:
+        return self.provider, self.account.name
+
+    async def _may_seal(self) -> None:
+        if self.keys.data.left(self._account) < LEAST_USES:
+            await data_keys.look(self.connection, self.keys)
+            await data_keys.reserve(self.connection, self.keys, [self._account])
+
+    def _as_kept(self, record: Record) -> Record:
+        """With digests in place of private members, as the records in Postgres have them."""
+        return seal_record(self.keys, *self._account, PROVIDERS[self.provider].privacy, record)
+
+    def _as_sent(self, difference: Difference) -> str | None:
+        """What is known of the record; nothing, if it cannot be opened."""
+        if difference.stored is None:
+            return None
+        record = difference.record
+        try:
+            return open_record(
+                self.keys, *self._account, record.kind, record.external_id, difference.stored, difference.sealed
+            )
+        except BrokenSeal:
+            return None
 
 
 class _StoppedAt(Stopped):

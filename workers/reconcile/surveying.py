@@ -6,16 +6,17 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-from shared.budgets import Budgets, in_force
+from shared.budgets import Budgets, Wait, in_force, open_budgets
 from shared.configuration import Configuration
-from shared.errors import BrokenAnswer, PenstockError, RefusedAnswer, StoreAway
+from shared.errors import BrokenAnswer, PenstockError, RefusedAnswer
 from shared.providers.account import AccountSettings
 from shared.providers.interface import Call, FollowUp, Limit, Outcome
 from shared.providers.registry import PROVIDERS
 from shared.settings import Settings
 from workers.backoff import retry_after, wait_seconds
 from workers.calling import Caller, NoAnswer
-from workers.follow_up.sessions import Sessions
+from workers.follow_up.sessions import NotNow, Sessions
+from workers.follow_up.verdicts import SERVER_ERRORS
 
 
 TRIES: Final = 6
@@ -49,47 +50,63 @@ class _Failed(NamedTuple):
 
 
 class Surveyor:
-    """Makes the calls of surveys, for any account."""
+    """Makes the calls of surveys, for any account; what comes of them counts for its budget and circuit, as always."""
 
     def __init__(self, caller: Caller, budgets: Budgets) -> None:
-        self._sessions = Sessions(caller)
+        self._sessions = Sessions(caller, budgets)
         self._budgets = budgets
 
     async def ask(self, provider: str, account: AccountSettings, call: Call, configuration: Configuration) -> Shown:
-        """What the provider shows. Raises Stopped when it does not answer for good, or refuses the account."""
+        """What the provider shows. Raises Stopped when it does not answer for good, or refuses the account.
+
+        A 429 empties the budget for as long as the provider asks for; only that wait has to be over then.
+        """
         follow_up: FollowUp[Any, Any] = PROVIDERS[provider].follow_up
         limit = follow_up.limit(call, account)
         policy = configuration.retry[provider]
         failures = 0
         while True:
             await self._within_budget(provider, account, limit, call, configuration)
-            shown = await self._once(provider, account, call, configuration)
+            try:
+                shown = await self._once(provider, account, call, configuration)
+            except NotNow as error:
+                await self._wait(error.wait)
+                continue
             if isinstance(shown, Shown):
+                if not shown.withheld:
+                    await self._budgets.circuits.succeeded(provider, account)
                 return shown
             failures += 1
             if failures >= TRIES:
                 raise Stopped(f"GET {call.path}: {shown.said}, {failures} times")
-            longest = min(policy.max_seconds, configuration.following_up.longest_retry_after_seconds)
             if shown.status == _TOO_MANY:
-                penalty = max(policy.base_seconds, in_force(account, limit).penalty_seconds)
-                await self._budgets.pause(provider, account, limit, min(shown.asked or penalty, longest))
-            await asyncio.sleep(wait_seconds(policy, failures, min(shown.asked or 0.0, longest)))
+                seconds = in_force(account, limit).penalty_seconds if shown.asked is None else shown.asked
+                longest = configuration.following_up.longest_retry_after_seconds
+                await self._budgets.pause(provider, account, limit, min(max(policy.base_seconds, seconds), longest))
+                continue
+            await asyncio.sleep(wait_seconds(policy, failures, shown.asked))
 
     async def _once(
         self, provider: str, account: AccountSettings, call: Call, configuration: Configuration
     ) -> "Shown | _Failed":
-        """One call. Raises Stopped for an account that is refused, and opens its circuit."""
+        """One call. Raises Stopped for an account that is refused or an API that is down, whose circuit is open then.
+
+        Raises NotNow where it needs a session that may not be opened yet.
+        """
         follow_up: FollowUp[Any, Any] = PROVIDERS[provider].follow_up
         asked: float | None = None
         try:
-            answer = await self._sessions.get(provider, account, call, follow_up, configuration)
+            answer = await self._sessions.get(provider, account, call, follow_up, configuration, background=True)
             if answer.status in SUCCESS:
                 return Shown(call, follow_up.interpret(call, answer, account))
             status, said = answer.status, f"the API answered {answer.status}"
             asked = retry_after(answer.headers.get("retry-after"))
         except RefusedAnswer as error:
             status, said = error.status, str(error)
-        except (NoAnswer, BrokenAnswer) as error:
+        except NoAnswer as error:
+            await self._down(provider, account, str(error), configuration)
+            return _Failed(0, str(error))
+        except BrokenAnswer as error:
             return _Failed(0, str(error))
         if status == _GONE and call.missing == "tombstone":
             return Shown(call, Outcome(records=follow_up.tombstones(call)))
@@ -99,26 +116,35 @@ class Surveyor:
             why, seconds = f"check the API key of {account.name}: {said}", configuration.following_up.probe_seconds
             await self._budgets.circuits.open(provider, account, "refused", why, seconds)
             raise Stopped(why)
+        if status >= SERVER_ERRORS:
+            await self._down(provider, account, said, configuration)
         return _Failed(status, said, asked)
+
+    async def _down(self, provider: str, account: AccountSettings, said: str, configuration: Configuration) -> None:
+        """Tell the account's circuit of a failure. Raises Stopped when it is open now."""
+        seconds = configuration.following_up.probe_seconds
+        if await self._budgets.circuits.failed(provider, account, "down", said, seconds):
+            raise Stopped(f"{provider} is down: {said}")
 
     async def _within_budget(
         self, provider: str, account: AccountSettings, limit: Limit | None, call: Call, configuration: Configuration
     ) -> None:
         label, shares = f"GET {call.purpose}", configuration.following_up.shares
         while wait := await self._budgets.take(provider, account, limit, label, background=True, shares=shares):
-            if wait.circuit:
-                raise Stopped(wait.why)
-            await asyncio.sleep(wait.seconds)
+            await self._wait(wait)
+
+    async def _wait(self, wait: Wait) -> None:
+        if wait.circuit:
+            raise Stopped(wait.why)
+        await asyncio.sleep(wait.seconds)
 
 
 @asynccontextmanager
 async def surveyor(settings: Settings) -> AsyncIterator[Surveyor]:
     """A surveyor with connections of its own. Raises StoreAway when no Redis is known."""
-    if settings.redis_url is None:
-        raise StoreAway("no Redis is set: start `penstock up`, or set PENSTOCK_REDIS_URL")
-    caller, budgets = Caller(), Budgets(settings.redis_url.get_secret_value())
-    try:
-        yield Surveyor(caller, budgets)
-    finally:
-        await caller.close()
-        await budgets.close()
+    async with open_budgets(settings) as budgets:
+        caller = Caller()
+        try:
+            yield Surveyor(caller, budgets)
+        finally:
+            await caller.close()

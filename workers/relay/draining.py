@@ -56,7 +56,13 @@ class Draining:
             kept = await self._keep(connection, entries, faults)
         for entry in entries:
             if reason := faults.get(entry.id):
-                log.error("an entry of the spool is set aside", entry=entry.id.decode(), reason=reason)
+                log.error(
+                    "an entry of the spool is set aside",
+                    entry=entry.id.decode(),
+                    event_id=str(entry.event.id) if entry.event else None,
+                    account=entry.event.account if entry.event else None,
+                    reason=reason,
+                )
                 await self._spool.set_aside(entry, reason)
         await self._spool.remove([entry for entry in entries if entry.id not in faults])
         for provider in sorted({event.provider for event in kept}.intersection(self._providers)):

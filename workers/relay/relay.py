@@ -23,13 +23,15 @@ from shared.publishing import Publisher
 from shared.queue import HAND_OVER_TASK, HANDLERS_QUEUE, fetch_task, plan_task, queue_of
 from shared.settings import Settings
 from shared.spool import Spool
-from shared.store import queueing, returning
+from shared.store import quarantine, queueing, returning
 from shared.store.postgres import AWAY, Connection, Pool, open_pool
 from shared.store.records.numbering import number_backlog
 from shared.watching import ConfigurationWatch
 from workers.hand_over.waking import WakingHandlers
 from workers.relay.draining import Draining
+from workers.relay.gauging import keep_gauges
 from workers.relay.lapsing import end_lapsed_leases
+from workers.relay.metrics import relay_metrics
 from workers.relay.schedules import keep_schedules
 from workers.transactions import CONFLICTS
 
@@ -59,7 +61,8 @@ class Relay:
             )
         self._settings = settings
         self._database_url = settings.database_url.get_secret_value()
-        redis_url = settings.redis_url.get_secret_value()
+        redis_url = self._redis_url = settings.redis_url.get_secret_value()
+        self._metrics = relay_metrics()
         self._watch = ConfigurationWatch(settings.config)
         self._publisher = Publisher(redis_url, self._watch.current.timing, PROVIDERS)
         # The next tick is the retry. Said here, since redis-py has several defaults: a client made without a URL
@@ -85,9 +88,10 @@ class Relay:
             asyncio.create_task(self._watch.run()),
             asyncio.create_task(end_lapsed_leases(self._database_url, self._watch)),
             asyncio.create_task(keep_schedules(self._database_url, self._settings, self._watch)),
+            asyncio.create_task(keep_gauges(self._database_url, self._redis_url, self._watch, self._metrics)),
         ]
         if self._heartbeat:
-            background.append(asyncio.create_task(beat(self._heartbeat, self._goes_on)))
+            background.append(asyncio.create_task(beat(self._heartbeat, lambda: self.goes_on)))
         try:
             # redis-py can lose a cancellation that comes while it reads; the task still knows of it.
             while not (task and task.cancelling()):
@@ -95,6 +99,7 @@ class Relay:
                     pool = pool or await open_pool(self._database_url, name="relay", size=2)
                     async with pool.acquire() as connection:
                         await self._tick(connection)
+                    self._metrics.ticked()
                 except (StoreAway, *AWAY, *CONFLICTS) as error:
                     log.warning("a store is away; trying again", reason=str(error) or type(error).__name__)
                 self._ticked_at = time.monotonic()
@@ -107,7 +112,9 @@ class Relay:
             await self._redis.aclose()
             self._publisher.close()
 
-    def _goes_on(self) -> bool:
+    @property
+    def goes_on(self) -> bool:
+        """Whether it ticks, or waits for a store as it should; not while one tick takes too long."""
         return time.monotonic() - self._ticked_at < LONGEST_TICK_SECONDS
 
     async def _tick(self, connection: Connection) -> None:
@@ -119,6 +126,7 @@ class Relay:
             self._seen_version = self._watch.version
             await self._welcome(connection, configuration)
             await queueing.fold_tallies(connection)
+            await quarantine.lapse(connection)
             self._kept_house_at = time.monotonic()
         await self._draining.drain(connection)
         await self._queue(connection)

@@ -1,4 +1,4 @@
-"""What the relay does by the clock, beside its ticks: listens for silence, reconciles, watches registrations.
+"""What the relay does by the clock, beside its ticks: listens for silence, reconciles, watches registrations, retains.
 
 Each on a connection of its own; any number of relays may run, for rows and locks in Postgres decide who does what.
 """
@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 import asyncpg
 import structlog
 
+from shared.blobs import BlobStore
+from shared.budgets import open_budgets
 from shared.errors import PenstockError, StoreAway
 from shared.providers.account import AccountSettings
 from shared.providers.paybook.settings import PaybookAccount
@@ -19,6 +21,7 @@ from shared.store.gaps import rhythms, walks
 from shared.store.postgres import AWAY, Connection, connect_once
 from shared.watching import ConfigurationWatch
 from workers.relay.registering import look
+from workers.relay.retaining import Retaining
 
 
 log = structlog.get_logger("penstock.relay")
@@ -32,7 +35,7 @@ async def keep_schedules(database_url: str, settings: Settings, watch: Configura
     """Until cancelled; a store that is away is waited for."""
     schedules = _Schedules(settings, watch)
     async with asyncio.TaskGroup() as tasks:
-        for due in (schedules.listen, schedules.reconcile, schedules.watch_registrations):
+        for due in (schedules.listen, schedules.reconcile, schedules.watch_registrations, schedules.retain):
             tasks.create_task(_again_and_again(database_url, due))
 
 
@@ -105,6 +108,11 @@ class _Schedules:
         else:
             log.info("reconciled", provider=provider, account=account.name, **counts)
 
+    async def retain(self, connection: Connection) -> None:
+        """Remove what is older than the settings say."""
+        blobs = BlobStore.open(self._settings.blobs, Keys.parse(self._settings.encryption_keys))
+        await Retaining(connection, blobs, self._watch.current).look()
+
     async def watch_registrations(self, connection: Connection) -> None:
         """Look at what is registered at Paybook, and mend it where the settings say so."""
         seconds = self._watch.current.watch.registrations_seconds
@@ -117,7 +125,8 @@ class _Schedules:
                 continue
             self._looked_at[account.name] = now
             try:
-                looked = await look(connection, account)
+                async with open_budgets(self._settings) as budgets:
+                    looked = await look(connection, account, budgets)
             except StoreAway:
                 raise
             except PenstockError as error:

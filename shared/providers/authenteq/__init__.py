@@ -13,8 +13,10 @@ from shared.providers.interface import (
     Delivery,
     FollowUp,
     Limit,
+    Members,
     Outcome,
     Plan,
+    Privacy,
     Probe,
     Provider,
     Record,
@@ -75,4 +77,16 @@ class AuthenteqFollowUp(FollowUp[AuthenteqAccount, AuthenteqEvent]):
         return surveys.tombstones(call)
 
 
-PROVIDER = Provider(name="authenteq", account=AuthenteqAccount, inbound=AuthenteqInbound, follow_up=AuthenteqFollowUp())
+PROVIDER = Provider(
+    name="authenteq",
+    account=AuthenteqAccount,
+    inbound=AuthenteqInbound,
+    follow_up=AuthenteqFollowUp(),
+    # a verification is all about one person, but for where its images lie; beside a call waits the same data
+    privacy=Privacy(
+        records={plan.KIND: Members(frozenset({"id", "images"}), others=True)},
+        context=frozenset({"data"}),
+        redelivered_days=7,
+        images=True,
+    ),
+)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-from shared.errors import NotAuthentic
+from shared.errors import Cause, NotAuthentic
 from shared.providers.authenteq.settings import SIGNATURE_FORMS, AuthenteqAccount, SignatureForm
 from shared.providers.interface import Admission, Inbound, Unverified
 from shared.providers.keys import KeyRing
@@ -31,10 +31,14 @@ class AuthenteqInbound(Inbound):
 
     def authenticate(self, request: Unverified) -> Admission:
         """The account of the client id, provided that the signature fits. Raises NotAuthentic."""
-        account = self._accounts[self._clients.account(request.one(b"x-client-id"))]
+        client_id = request.one(b"x-client-id")
+        try:
+            account = self._accounts[self._clients.account(client_id)]
+        except NotAuthentic:
+            raise NotAuthentic("the client id is not one of a configured account", "wrong-client-id") from None
         signature = request.one(b"x-signature")
         if not _HEX_SHA256.fullmatch(signature):
-            raise NotAuthentic("the header x-signature must be 64 hexadecimal digits")
+            raise NotAuthentic("the header x-signature must be 64 hexadecimal digits", "malformed-signature")
         forms = SIGNATURE_FORMS if account.signature == "auto" else (account.signature,)
         secrets = [secret.get_secret_value().encode() for secret in account.client_secrets]
 
@@ -42,6 +46,16 @@ class AuthenteqInbound(Inbound):
             self.matched_forms[account.name] = form
 
         return Admission(account.name, SignatureCheck(bytes.fromhex(signature.decode()), secrets, forms, remember))
+
+    def cause(self, request: Unverified, body: bytes) -> Cause | None:
+        """Looks also whether a form of signature fits that the account's settings do not allow."""
+        cause = super().cause(request, body)
+        if cause != "altered-body":
+            return cause
+        any_form = AuthenteqInbound(
+            [account.model_copy(update={"signature": "auto"}) for account in self._accounts.values()]
+        )
+        return cause if Inbound.cause(any_form, request, body) else "other-signature-form"
 
     def learned(self) -> Mapping[str, str]:
         """The form to pin, for accounts with ``signature = "auto"``."""
@@ -87,7 +101,7 @@ class SignatureCheck:
             if hmac.compare_digest(digest.digest(), self._signature):
                 matched.add(form)
         if not matched:
-            raise NotAuthentic("the signature does not fit the body")
+            raise NotAuthentic("the signature does not fit the body", "altered-body")
         if len(matched) == 1:  # an empty body fits both plain forms and tells them apart no more
             self._remember(*matched)
 

@@ -20,8 +20,11 @@ class AuthenteqAccount(AccountSettings):
     """
 
     base_url: str = "https://api.app.authenteq.com"
+    """The origin of Authenteq's API; the account's secret goes nowhere else."""
     client_id: SecretStr
+    """What Authenteq sends as ``X-CLIENT-ID``."""
     client_secrets: tuple[SecretStr, ...] = Field(min_length=1, max_length=2)
+    """What signs deliveries and opens the API; two during a rotation, the newest first."""
     signature: Literal["auto"] | SignatureForm = "auto"
     """The form of the signature; ``auto`` accepts each of them until one is pinned."""
     strict_parts: bool = False

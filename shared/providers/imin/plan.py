@@ -53,7 +53,7 @@ def interpret(call: Call, answer: Answer, account: IminAccount) -> Outcome:
     if remaining:
         return Outcome(next=[_extra_call(path, identifier, remaining, collected, page=call.page + 1)])
     record = Record(f"imin.{CUSTOMER_ACCOUNT}", identifier, collected)
-    return Outcome(records=[record, *_notifications(collected, re.compile(account.notification_keys))])
+    return Outcome(records=[record, *_notifications(collected, re.compile(account.notification_keys), identifier)])
 
 
 def _customer_account(answer: Answer, identifier: str) -> str:
@@ -82,11 +82,13 @@ def _extra_call(path: str, identifier: str, extras: Sequence[str], collected: st
     )
 
 
-def _notifications(text: str, keys: re.Pattern[str]) -> list[Record]:
+def _notifications(text: str, keys: re.Pattern[str], customer: str) -> list[Record]:
     """Each notification-like item once: the answer may show the same one in several places."""
     found: dict[str, Record] = {}
     for identifier, item in _identified_items(Raw(text.encode()), keys, listed=False):
-        found.setdefault(identifier, Record("imin.update-notification", identifier, as_jsonb(item), once=True))
+        if identifier not in found:
+            data = as_jsonb(item)
+            found[identifier] = Record("imin.update-notification", identifier, data, once=True, owner=customer)
     return list(found.values())
 
 

@@ -22,7 +22,9 @@ class IminAccount(AccountSettings):
     """One broker: the keys that imin sends to us, and the key that we send; they are never the same (seed 000)."""
 
     webhook_keys: tuple[SecretStr, ...] = Field(min_length=1, max_length=2)
+    """What imin sends as ``X-Api-Key``; two during a rotation."""
     api_key: SecretStr
+    """What Penstock sends as ``X-API-KEY``; never one of ``webhook_keys``."""
     extra_paths: tuple[ExtraPath, ...] = ()
     """Further GETs below a delivery's ``@id``, whose answers are kept in the same record under their own names."""
     notification_keys: str = "(?i)notification"

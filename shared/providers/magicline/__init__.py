@@ -9,8 +9,10 @@ from shared.providers.interface import (
     Delivery,
     FollowUp,
     Limit,
+    Members,
     Outcome,
     Plan,
+    Privacy,
     Probe,
     Provider,
     Record,
@@ -81,4 +83,15 @@ class MagiclineFollowUp(FollowUp[MagiclineAccount, MagiclineEvent]):
         return plan.tombstones(call)
 
 
-PROVIDER = Provider(name="magicline", account=MagiclineAccount, inbound=MagiclineInbound, follow_up=MagiclineFollowUp())
+PROVIDER = Provider(
+    name="magicline",
+    account=MagiclineAccount,
+    inbound=MagiclineInbound,
+    follow_up=MagiclineFollowUp(),
+    privacy=Privacy(
+        records={
+            "magicline.customer": Members(frozenset({"bankAccount"})),
+            "magicline.debt-collection-case": Members(frozenset({"id"}), others=True),
+        }
+    ),
+)

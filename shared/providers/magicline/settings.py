@@ -15,7 +15,9 @@ class MagiclineAccount(AccountSettings):
     """
 
     webhook_keys: tuple[SecretStr, ...] = Field(min_length=1, max_length=2)
+    """What Magicline sends as ``x-api-key`` for this studio; two during a rotation."""
     api_key: SecretStr
+    """The studio's Open API key, which Penstock sends as ``x-api-key``."""
 
     def inbound_secrets(self) -> Sequence[SecretStr]:
         """What Magicline sends as ``x-api-key``: one key, or two during a rotation."""

@@ -10,8 +10,10 @@ from shared.providers.interface import (
     FollowUp,
     Limit,
     Login,
+    Members,
     Outcome,
     Plan,
+    Privacy,
     Probe,
     Provider,
     Record,
@@ -68,6 +70,10 @@ class PaybookFollowUp(FollowUp[PaybookAccount, PaybookEvent]):
         """The list of registered webhooks."""
         return api.PROBE
 
+    def read_probe(self, answer: Answer) -> None:
+        """The envelope may refuse under HTTP's 200. Raises RefusedAnswer, BrokenAnswer."""
+        api.open_envelope(answer.body)
+
     def interpret(self, call: Call, answer: Answer, account: PaybookAccount) -> Outcome:
         """The rows as records, and the page behind a full last one. Raises BrokenAnswer or RefusedAnswer."""
         return plan.interpret(call, answer, account)
@@ -87,4 +93,13 @@ class PaybookFollowUp(FollowUp[PaybookAccount, PaybookEvent]):
         return surveys.tombstones(call)
 
 
-PROVIDER = Provider(name="paybook", account=PaybookAccount, inbound=PaybookInbound, follow_up=PaybookFollowUp())
+# What is needed to find an account's owner and to read it again; its number, holder and balance are sealed.
+_PLAIN_OF_ACCOUNT = frozenset({"id_account", "id_credential", "id_site", "id_user", "is_deleted", "dt_refresh"})
+
+PROVIDER = Provider(
+    name="paybook",
+    account=PaybookAccount,
+    inbound=PaybookInbound,
+    follow_up=PaybookFollowUp(),
+    privacy=Privacy(records={"paybook.account": Members(_PLAIN_OF_ACCOUNT, others=True)}),
+)

@@ -16,11 +16,11 @@ from shared.providers.json_text import parse
 from shared.providers.paybook.settings import PaybookAccount
 
 
-PROBE: Final = Probe("GET", "/v1/webhooks")
-"""The seed's own example of a read."""
-
 LIMIT: Final = Limit(scope="account", calls=5, seconds=1.0, penalty_seconds=1.0)
 """5 requests a second "by server"; no Retry-After was ever seen [Paybook/sync-code-samples, postman/sync.json]."""
+
+PROBE: Final = Probe("GET", "/v1/webhooks", limit=LIMIT)
+"""The seed's own example of a read."""
 
 REGISTERED_EVENTS: Final = ("credential_create", "credential_update", "refresh")
 """What a webhook is registered for unless told otherwise: the seed's three events."""

@@ -30,5 +30,5 @@ class PaybookInbound(Inbound):
         if header := self._headers.get(account):
             name, value = header
             if not hmac.compare_digest(value, request.one(name)):
-                raise NotAuthentic("the webhook header does not have the account's value")
+                raise NotAuthentic("the webhook header does not have the account's value", "wrong-header")
         return Admission(account)

@@ -43,7 +43,9 @@ class WebhookHeader(Section):
     """The custom header that was given when the webhook was registered, and that each delivery carries since."""
 
     name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")]
+    """The header's name, such as ``X-Hook-Secret``."""
     value: Annotated[SecretStr, AfterValidator(_is_a_header_value)]
+    """Its value: visible ASCII characters."""
 
 
 class WebhookRegistration(Section):
@@ -54,6 +56,7 @@ class WebhookRegistration(Section):
     again: bool = False
     """Register it when it is missing, and anew when Paybook has disabled it."""
     events: Annotated[tuple[str, ...], Field(min_length=1)] = ("credential_create", "credential_update", "refresh")
+    """What Paybook is to tell of."""
     delay: int = Field(default=0, ge=0)
     """Seconds between an event and its delivery."""
 
@@ -68,15 +71,18 @@ class WebhookRegistration(Section):
 
 
 class PaybookAccount(AccountSettings):
-    """One ``[[paybook.accounts]]``."""
+    """One API key at Paybook, and the secrets that its webhook carries: a path, and better still a header too."""
 
     webhook_tokens: Annotated[tuple[WebhookToken, ...], Field(min_length=1, max_length=2)]
     """The secret last segment of the webhook's URL; two while one replaces the other."""
     webhook_header: WebhookHeader | None = None
+    """A header that each delivery must carry, beside the token in its URL."""
     api_key: Annotated[SecretStr, AfterValidator(_is_an_api_key)]
+    """What Penstock sends as ``Authorization: api_key api_key=...``."""
     auth: Literal["api_key_user", "api_key", "session"] = "api_key_user"
     """How reads are authenticated: the key on behalf of the event's user, the key alone, or a session's token."""
     registration: WebhookRegistration | None = None
+    """What `penstock paybook webhooks watch` and the relay are to see to; unset: they only warn."""
 
     def inbound_secrets(self) -> Sequence[SecretStr]:
         """The path tokens and the header's value: neither may be shared with another account or be an API key."""

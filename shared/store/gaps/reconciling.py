@@ -29,6 +29,8 @@ class Difference(NamedTuple):
     changed_at: datetime | None
     members: Sequence[str]
     """The top-level members that differ."""
+    sealed: bytes | None = None
+    """The private members of what is stored."""
     ignored: frozenset[str] = frozenset()
     """Members that change with every answer."""
 
@@ -80,7 +82,7 @@ async def compare(
     unique = {(record.kind, record.external_id): record for record in records}
     rows = await connection.fetch(
         """
-        SELECT s.kind, s.external_id, r.kind IS NULL AS missing, r.data::text AS stored, r.changed_at, ARRAY(
+        SELECT s.kind, s.external_id, r.kind IS NULL AS missing, r.data::text AS stored, r.sealed, r.changed_at, ARRAY(
             SELECT n.key FROM jsonb_each(s.data) n
             WHERE r.kind IS NOT NULL AND n.key <> ALL($10)
               AND n.value IS DISTINCT FROM coalesce(r.data -> n.key, 'null')
@@ -117,7 +119,8 @@ async def compare(
             changed = bool(row["members"]) or row["deleted"] != row["was_deleted"]
             differs = changed and not row["once"] and not row["newer"]
         if differs:
-            found.append(Difference(record, row["missing"], row["stored"], row["changed_at"], row["members"], ignored))
+            known = (row["stored"], row["changed_at"], row["members"], row["sealed"])
+            found.append(Difference(record, row["missing"], *known, ignored))
     return found
 
 

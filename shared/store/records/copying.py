@@ -15,7 +15,7 @@ CHUNK_ROWS = 250
 """So many rows are encoded at a time: meanwhile nothing else runs in the process."""
 
 RECORD_COLUMNS = (
-    *("provider", "account", "kind", "external_id", "digest", "data"),
+    *("provider", "account", "kind", "external_id", "digest", "data", "sealed"),
     *("began", "fetched_at", "changed_at", "deleted_at", "event_id"),
 )
 CHANGE_COLUMNS = ("provider", "account", "kind", "external_id", "op", "changed", "event_id")
@@ -53,7 +53,7 @@ def records(rows: Sequence[Row], now: int) -> list[bytes]:
     tails: dict[tuple[object, ...], bytes] = {}
     time = _field(struct.pack("!q", now))
     parts: list[bytes] = []
-    for (provider, account, kind, external_id), digest, sighting in rows:
+    for (provider, account, kind, external_id), digest, sighting, _ in rows:
         head = heads.get((provider, account, kind))
         if head is None:
             head = heads[provider, account, kind] = _head(RECORD_COLUMNS, provider, account, kind)
@@ -72,7 +72,7 @@ def records(rows: Sequence[Row], now: int) -> list[bytes]:
         identity, data = external_id.encode(), (record.data or "{}").encode()
         parts += (
             *(head, _size(len(identity)), identity, _field(digest)),
-            *(_jsonb(1 + len(data), _JSONB_VERSION), data, tail),
+            *(_jsonb(1 + len(data), _JSONB_VERSION), data, _field(record.sealed), tail),
         )
     return parts
 
@@ -82,7 +82,7 @@ def changes(rows: Sequence[Row]) -> list[bytes]:
     heads: dict[tuple[str, str, str], bytes] = {}
     tails: dict[tuple[object, ...], bytes] = {}
     parts: list[bytes] = []
-    for (provider, account, kind, external_id), _, sighting in rows:
+    for (provider, account, kind, external_id), _, sighting, _ in rows:
         head = heads.get((provider, account, kind))
         if head is None:
             head = heads[provider, account, kind] = _head(CHANGE_COLUMNS, provider, account, kind)

@@ -27,8 +27,11 @@ SELECT (extract(epoch FROM now() - '2000-01-01 00:00+00'::timestamptz) * 1000000
 
 
 async def load(connection: Connection, rows: Sequence[Row]) -> bool:
-    """Store the rows as new records with a change each, if they are many and all of them are new; says whether."""
-    if len(rows) < WORTH_COPYING:
+    """Store the rows as new records with a change each, if they are many and all of them are new; says whether.
+
+    Not where there are ``once`` records among them, whose changes have more to them.
+    """
+    if len(rows) < WORTH_COPYING or any(row.mark for row in rows):
         return False
     # The transaction's time by the database's clock: a host's would not do.
     [(now, some_known)] = await connection.fetch(_LOOK, *keys_of(rows[:: len(rows) // SAMPLE]))

@@ -37,12 +37,13 @@ WHERE differs IS NOT FALSE
 _CREATE = """
 WITH incoming AS (
     SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bytea[], $6::bool[], $7::bigint[],
-                         $8::text[], $9::uuid[])
-    WITH ORDINALITY AS i (provider, account, kind, external_id, digest, deleted, began, data, event_id, place)
+                         $8::text[], $9::uuid[], $10::bytea[])
+    WITH ORDINALITY AS i (provider, account, kind, external_id, digest, deleted, began, data, event_id, sealed, place)
 ), created AS (
     INSERT INTO records
-        (provider, account, kind, external_id, digest, data, began, fetched_at, changed_at, deleted_at, event_id)
-    SELECT provider, account, kind, external_id, digest, coalesce(data, '{}')::jsonb, began, now(), now(),
+        (provider, account, kind, external_id, digest, data, sealed, began, fetched_at, changed_at, deleted_at,
+         event_id)
+    SELECT provider, account, kind, external_id, digest, coalesce(data, '{}')::jsonb, sealed, began, now(), now(),
            CASE WHEN deleted THEN now() END, event_id
     FROM incoming
     ON CONFLICT DO NOTHING
@@ -65,16 +66,19 @@ _REVISE = """
 WITH compared AS MATERIALIZED (
     SELECT i.provider, i.account, i.kind, i.external_id, i.event_id, i.deleted,
            coalesce(i.digest, r.digest) AS new_digest, coalesce(i.data::jsonb, r.data) AS new_data, r.data AS old_data,
+           CASE WHEN i.data IS NULL THEN r.sealed ELSE i.sealed END AS new_sealed,
            r.deleted_at AS was_deleted,
            (i.data IS NOT NULL AND i.data::jsonb IS DISTINCT FROM r.data)
                OR i.deleted IS DISTINCT FROM (r.deleted_at IS NOT NULL) AS differs
-    FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bytea[], $6::bool[], $7::text[], $8::uuid[])
-         AS i (provider, account, kind, external_id, digest, deleted, data, event_id)
+    FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bytea[], $6::bool[], $7::text[], $8::uuid[],
+                $9::bytea[])
+         AS i (provider, account, kind, external_id, digest, deleted, data, event_id, sealed)
     JOIN records r USING (provider, account, kind, external_id)
 ), written AS (
     UPDATE records r SET
         digest = c.new_digest,
         data = c.new_data,
+        sealed = c.new_sealed,
         changed_at = CASE WHEN c.differs THEN now() ELSE r.changed_at END,
         deleted_at = CASE WHEN c.deleted THEN coalesce(r.deleted_at, now()) END,
         event_id = CASE WHEN c.differs THEN c.event_id ELSE r.event_id END
@@ -107,8 +111,10 @@ async def apply(connection: Connection, sightings: Sequence[Sighting]) -> None:
     differing, unknown = await _touch(connection, rows)
     await _revise(connection, differing)
     # Those that another transaction created meanwhile are known now.
-    differing, _ = await _touch(connection, await _create(connection, unknown))
+    overtaken = await _create(connection, [row for row in unknown if row.mark is None])
+    differing, _ = await _touch(connection, overtaken)
     await _revise(connection, differing)
+    await once.keep(connection, [row for row in rows if row.mark is not None])
 
 
 async def _touch(connection: Connection, rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
@@ -139,6 +145,7 @@ async def _create(connection: Connection, rows: Sequence[Row]) -> list[Row]:
         [row.sighting.began for row in rows],
         [row.sighting.record.data for row in rows],
         [row.sighting.event_id for row in rows],
+        [row.sighting.record.sealed for row in rows],
     )
     return [rows[row["place"] - 1] for row in overtaken]
 
@@ -153,4 +160,5 @@ async def _revise(connection: Connection, rows: Sequence[Row]) -> None:
             [row.sighting.record.deleted for row in rows],
             [row.sighting.record.data for row in rows],
             [row.sighting.event_id for row in rows],
+            [row.sighting.record.sealed for row in rows],
         )

@@ -25,21 +25,24 @@ class Row(NamedTuple):
     """One record's newest sighting: ``key`` is provider, account, kind and external id.
 
     ``digest`` tells two texts apart without sending them; None for a tombstone, which keeps whatever data was known.
+    ``mark`` is that of a ``once`` record which is seen for the first time.
     """
 
     key: tuple[str, str, str, str]
     digest: bytes | None
     sighting: Sighting
+    mark: bytes | None = None
 
 
 def newest(sightings: Sequence[Sighting]) -> list[Row]:
-    """A row for each record, in the order of their keys; of two that began alike the last counts."""
-    found: dict[tuple[str, str, str, str], Sighting] = {}
+    """A row for each record (and owner), in the order of their keys; of two that began alike the last counts."""
+    found: dict[tuple[str, str, str, str, str], Sighting] = {}
     for sighting in sightings:
-        key = (sighting.provider, sighting.account, sighting.record.kind, sighting.record.external_id)
+        record = sighting.record
+        key = (sighting.provider, sighting.account, record.kind, record.external_id, record.owner)
         if key not in found or found[key].began <= sighting.began:
             found[key] = sighting
-    return [Row(key, _digest(found[key].record.data), found[key]) for key in sorted(found)]
+    return [Row(key[:4], _digest(found[key].record.data), found[key]) for key in sorted(found)]
 
 
 def keys_of(rows: Sequence[Row]) -> tuple[list[str], ...]:

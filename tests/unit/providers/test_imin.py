@@ -386,8 +386,8 @@ class TestNotifications:
         """Its id is its ``@id``, its data the exact text of the item."""
         body = b'{"identifier": "abc", "notifications": [{"@id": "n1", "amount": 1.10}, {"@id": "n2"}]}'
         assert [
-            Record("imin.update-notification", "n1", '{"@id": "n1", "amount": 1.10}', once=True),
-            Record("imin.update-notification", "n2", '{"@id": "n2"}', once=True),
+            Record("imin.update-notification", "n1", '{"@id": "n1", "amount": 1.10}', once=True, owner="abc"),
+            Record("imin.update-notification", "n2", '{"@id": "n2"}', once=True, owner="abc"),
         ] == list(answered(body).records[1:])
 
     def test_lists_are_found_at_any_depth_and_in_any_case(self) -> None:
@@ -450,7 +450,7 @@ class TestExtraPaths:
             '{"identifier":"abc","n":1.10,"linked-accounts":[{"imin:item": 2.50, "notifications": [{"@id": "n1"}]}],'
             '"evidence/requests":{"a": "\\ufffd"}}'
         )
-        item = Record("imin.update-notification", "n1", '{"@id": "n1"}', once=True)
+        item = Record("imin.update-notification", "n1", '{"@id": "n1"}', once=True, owner="abc")
         assert [Record("imin.customer-account", "abc", whole), item] == list(outcome.records)
 
     def test_chains_that_began_with_different_answers_are_not_shared(self) -> None:

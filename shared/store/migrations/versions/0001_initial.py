@@ -53,14 +53,32 @@ STATEMENTS = (
         deaths INTEGER DEFAULT '0' NOT NULL,
         reconciled BOOLEAN DEFAULT 'false' NOT NULL,
         background BOOLEAN DEFAULT 'false' NOT NULL,
+        discarded_at TIMESTAMP WITH TIME ZONE,
+        discard_reason TEXT,
         PRIMARY KEY (id),
         CONSTRAINT events_state CHECK (
             state IN ('received', 'processing', 'waiting', 'done', 'duplicate', 'parked', 'failed', 'quarantined')),
-        CONSTRAINT events_body_or_blob CHECK ((body IS NULL) <> (blob IS NULL))
+        CONSTRAINT events_discarded CHECK (discarded_at IS NULL OR state IN ('parked', 'failed')),
+        CONSTRAINT events_body_or_blob CHECK (body IS NULL OR blob IS NULL)
     )
     """,
     "CREATE INDEX events_claimed ON events (claimed_by) WHERE claimed_by IS NOT NULL",
-    "CREATE INDEX events_for_people ON events (state, id) WHERE state IN ('parked', 'failed', 'quarantined')",
+    """
+    CREATE INDEX events_dead_letters ON events (provider, error_reason, received_at)
+    WHERE state IN ('parked', 'failed') AND discarded_at IS NULL
+    """,
+    "CREATE INDEX events_by_state ON events (state, id) WHERE state NOT IN ('received', 'processing')",
+    "CREATE INDEX events_of_type ON events ((left(event_types[1], 100)), id) WHERE event_types <> '{}'",
+    """
+    CREATE INDEX events_of_second_type ON events ((left(event_types[2], 100)), id) WHERE event_types[2] IS NOT NULL
+    """,
+    "CREATE INDEX events_with_error ON events (id) WHERE error_reason IS NOT NULL",
+    """
+    CREATE INDEX events_words ON events
+    USING gin ((to_tsvector('simple', error_reason || ' ' || left(coalesce(error_detail, ''), 2000))))
+    WHERE error_reason IS NOT NULL
+    """,
+    "CREATE INDEX events_duplicates ON events (duplicate_of, id) WHERE duplicate_of IS NOT NULL",
     "CREATE INDEX events_of_account ON events (provider, account, id)",
     """
     CREATE INDEX events_account_removed ON events (provider, account)
@@ -76,6 +94,23 @@ STATEMENTS = (
     CREATE INDEX events_unfinished ON events (provider, received_at)
     WHERE state IN ('received', 'processing', 'waiting')
     """,
+    """
+    CREATE TABLE quarantine (
+        event_id UUID NOT NULL,
+        kept_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+        source TEXT NOT NULL,
+        cause TEXT NOT NULL,
+        head BYTEA NOT NULL,
+        bytes BIGINT NOT NULL,
+        PRIMARY KEY (event_id)
+    )
+    """,
+    """
+    COMMENT ON TABLE quarantine IS
+    'Refused deliveries, for a day at most; head is sealed: the credentials that authenticate it once more'
+    """,
+    "CREATE INDEX quarantine_age ON quarantine (kept_at)",
+    "CREATE INDEX quarantine_by_source ON quarantine (source)",
     """
     CREATE TABLE identities (
         provider TEXT NOT NULL,
@@ -127,6 +162,7 @@ STATEMENTS = (
     IS 'One GET that events ask for; resource is a digest of provider, account and coalescing key'
     """,
     "CREATE INDEX fetches_claimed ON fetches (claimed_by) WHERE claimed_by IS NOT NULL",
+    "CREATE INDEX fetches_of_entity ON fetches ((left(substring(path from '[^/=]+$'), 100)), id)",
     """
     CREATE INDEX fetches_due ON fetches (provider, account, due_at)
     WHERE state IN ('pending', 'waiting') AND NOT suspect
@@ -156,6 +192,7 @@ STATEMENTS = (
         external_id TEXT NOT NULL,
         digest BYTEA,
         data JSONB NOT NULL,
+        sealed BYTEA,
         began BIGINT NOT NULL,
         fetched_at TIMESTAMP WITH TIME ZONE NOT NULL,
         changed_at TIMESTAMP WITH TIME ZONE NOT NULL,
@@ -166,8 +203,9 @@ STATEMENTS = (
     """,
     """
     COMMENT ON TABLE records
-    IS 'The newest known state; began is the claim number of the newest call that showed it'
+    IS 'The newest known state; sealed holds the private members, of which data has digests'
     """,
+    "CREATE INDEX records_deleted ON records (provider, deleted_at) WHERE deleted_at IS NOT NULL",
     """
     CREATE TABLE changes (
         id BIGINT GENERATED ALWAYS AS IDENTITY,
@@ -180,6 +218,7 @@ STATEMENTS = (
         changed TEXT[] NOT NULL,
         event_id UUID,
         at TIMESTAMP WITH TIME ZONE DEFAULT clock_timestamp() NOT NULL,
+        mark BYTEA,
         PRIMARY KEY (id),
         CONSTRAINT changes_op CHECK (op IN ('created', 'updated', 'deleted'))
     )
@@ -190,6 +229,8 @@ STATEMENTS = (
     """,
     "CREATE UNIQUE INDEX changes_seq ON changes (seq) WHERE seq IS NOT NULL",
     "CREATE INDEX changes_unnumbered ON changes (id) WHERE seq IS NULL",
+    "CREATE INDEX changes_of_entity ON changes (external_id, id)",
+    "CREATE INDEX changes_of_event ON changes (event_id, id) WHERE event_id IS NOT NULL",
     """
     CREATE TABLE handlers (
         name TEXT NOT NULL,
@@ -199,6 +240,7 @@ STATEMENTS = (
         failures INTEGER DEFAULT '0' NOT NULL,
         open_until TIMESTAMP WITH TIME ZONE,
         next_at TIMESTAMP WITH TIME ZONE,
+        quiet_until TIMESTAMP WITH TIME ZONE,
         stopped_reason TEXT,
         stopped_detail TEXT,
         stopped_target TEXT,
@@ -229,6 +271,7 @@ STATEMENTS = (
         claimed_by UUID,
         alone BOOLEAN DEFAULT 'false' NOT NULL,
         token BIGINT,
+        note TEXT,
         PRIMARY KEY (id),
         CONSTRAINT handovers_state CHECK (state IN ('pending', 'running', 'waiting', 'done', 'parked', 'discarded'))
     )
@@ -241,14 +284,42 @@ STATEMENTS = (
     "CREATE INDEX handovers_due ON handovers (handler, due_at, seq) WHERE state IN ('pending', 'waiting')",
     "CREATE INDEX handovers_lane ON handovers (handler, lane, seq) WHERE state IN ('pending', 'running', 'waiting')",
     "CREATE UNIQUE INDEX handovers_running ON handovers (handler, lane) WHERE state = 'running'",
-    "CREATE INDEX handovers_parked ON handovers (handler, id) WHERE state = 'parked'",
+    "CREATE INDEX handovers_by_state ON handovers (handler, state, seq)",
     "CREATE INDEX handovers_of_change ON handovers (change_id)",
-    "CREATE TABLE once_marks (mark BYTEA NOT NULL, PRIMARY KEY (mark))",
-    "COMMENT ON TABLE once_marks IS 'Digests of the records that make one change, ever; they outlive the records'",
+    """
+    CREATE TABLE replays (
+        id BIGINT GENERATED ALWAYS AS IDENTITY,
+        what TEXT NOT NULL,
+        asked JSONB NOT NULL,
+        since TIMESTAMP WITH TIME ZONE,
+        until TIMESTAMP WITH TIME ZONE NOT NULL,
+        reason TEXT NOT NULL,
+        who TEXT NOT NULL,
+        position JSONB,
+        counts JSONB DEFAULT '{}' NOT NULL,
+        began_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+        moved_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+        finished_at TIMESTAMP WITH TIME ZONE,
+        PRIMARY KEY (id),
+        CONSTRAINT replays_what CHECK (what IN ('events', 'handovers'))
+    )
+    """,
+    "CREATE INDEX replays_unfinished ON replays (what, id) WHERE finished_at IS NULL",
+    """
+    COMMENT ON TABLE replays
+    IS 'What operators asked to be done again: who, why, which (asked: as typed), and how far it has come'
+    """,
+    "CREATE TABLE once_marks (mark BYTEA NOT NULL, record BYTEA NOT NULL, PRIMARY KEY (mark))",
+    "CREATE INDEX once_marks_of_record ON once_marks (record)",
+    """
+    COMMENT ON TABLE once_marks
+    IS 'Digests of what makes one change, ever, and of its record''s key; they outlive the records'
+    """,
     """
     CREATE TABLE installation (
         single BOOLEAN DEFAULT 'true' NOT NULL,
         key BYTEA NOT NULL,
+        rotated_to BYTEA,
         PRIMARY KEY (single),
         CONSTRAINT installation_single CHECK (single)
     )
@@ -261,6 +332,24 @@ STATEMENTS = (
     """
     INSERT INTO installation (key)
     VALUES (sha256(convert_to(gen_random_uuid()::text || gen_random_uuid()::text, 'UTF8')))
+    """,
+    """
+    CREATE TABLE data_keys (
+        id BYTEA NOT NULL,
+        number BIGINT GENERATED ALWAYS AS IDENTITY,
+        provider TEXT NOT NULL,
+        account TEXT NOT NULL,
+        wrapped BYTEA NOT NULL,
+        uses BIGINT DEFAULT '0' NOT NULL,
+        made_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+        retired_at TIMESTAMP WITH TIME ZONE,
+        PRIMARY KEY (id)
+    )
+    """,
+    "CREATE UNIQUE INDEX data_keys_current ON data_keys (provider, account) WHERE retired_at IS NULL",
+    """
+    COMMENT ON TABLE data_keys
+    IS 'What bodies, blobs and records of an account are sealed with, wrapped by a master key; uses are reserved'
     """,
     """
     CREATE TABLE timeline (
@@ -286,6 +375,22 @@ STATEMENTS = (
     """
     COMMENT ON TABLE tallies
     IS 'Counts by state as a ledger of differences, folded by the relay: counting never scans finished rows'
+    """,
+    """
+    CREATE TABLE retention (
+        provider TEXT NOT NULL,
+        account TEXT NOT NULL,
+        what TEXT NOT NULL,
+        position TEXT DEFAULT '' NOT NULL,
+        removed BIGINT DEFAULT '0' NOT NULL,
+        round_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+        moved_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+        PRIMARY KEY (provider, account, what)
+    )
+    """,
+    """
+    COMMENT ON TABLE retention
+    IS 'How far the removal of what is old has come in its present round, and how much it removed in all'
     """,
     """
     CREATE TABLE reconciliations (

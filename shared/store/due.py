@@ -1,0 +1,43 @@
+"""What is due of a provider: the conditions, and one look that says whether there is anything at all.
+
+A worker looks after every step. What a claim costs it then pays only where there is something to claim.
+"""
+
+from typing import Final, NamedTuple
+
+from shared.store.fairness import any_due
+from shared.store.postgres import Connection
+
+
+EVENT_WAITS: Final = "state = 'received' AND claimed_by IS NULL AND NOT suspect"
+FETCH_OPEN: Final = "state IN ('pending', 'waiting')"
+FETCH_WAITS: Final = f"{FETCH_OPEN} AND NOT suspect"
+FETCH_DUE: Final = """
+    due_at <= now() AND NOT EXISTS (SELECT FROM fetches r WHERE r.resource = fetches.resource AND r.state = 'running')
+"""
+
+_LOOK: Final = f"""
+    SELECT {any_due("events", EVENT_WAITS, "TRUE", "id")} AS events,
+        {any_due("fetches", FETCH_WAITS, FETCH_DUE, "due_at")} AS fetches,
+        EXISTS (
+            SELECT FROM events WHERE provider = $1 AND state = 'received' AND claimed_by IS NULL AND suspect
+        ) OR EXISTS (
+            SELECT FROM fetches WHERE provider = $1 AND {FETCH_OPEN} AND suspect AND {FETCH_DUE}
+        ) AS suspects
+"""  # noqa: S608 - put together from constants of this module
+
+
+class Due(NamedTuple):
+    """Whether there are events to plan, calls to make, and either of them that must be tried alone."""
+
+    events: bool
+    fetches: bool
+    suspects: bool
+
+
+async def look(connection: Connection, provider: str) -> Due:
+    """What is due now, whoever will have taken it a moment later. To be asked on a connection ``in_index_order``."""
+    row = await connection.fetchrow(_LOOK, provider)
+    if row is None:
+        raise AssertionError("a SELECT without FROM returned no row")
+    return Due(*row)
