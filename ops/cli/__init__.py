@@ -4,7 +4,7 @@ import os
 import sys
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.metadata import version
 from typing import Annotated, Any, NamedTuple, NoReturn
@@ -65,14 +65,19 @@ Such a module has ``app = typer.Typer(add_completion=False)`` with one command, 
 _SERVERS = frozenset({"ingress", "worker", "relay", "console", "flower"})
 
 
-@contextmanager
-def _without_screens() -> Iterator[None]:
-    """Import as if parts of rich were not installed.
+_SCREENS = frozenset({"rich.console", "rich.progress", "rich.traceback"})
+"""structlog and httpx load them for a screen of their own wherever they find them (``structlog/dev.py``,
+``httpx/_main.py``): 4 MB of every process that serves and shows nothing."""
 
-    structlog and httpx load them for a screen of their own wherever they find them (``structlog/dev.py``,
-    ``httpx/_main.py``): 4 MB of every process that serves and shows nothing.
-    """
-    hidden = {"rich.console", "rich.progress", "rich.traceback"} - sys.modules.keys()
+_TELEMETRY = frozenset({"opentelemetry"})
+"""redis loads it for figures of its own that nobody asks for (``redis/observability``): 3 MB of every process. Where
+traces are wanted, ``shared.tracing`` loads it afterwards."""
+
+
+@contextmanager
+def _without(modules: frozenset[str]) -> Iterator[None]:
+    """Import as if these were not installed."""
+    hidden = modules - sys.modules.keys()
     sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]  # None: the import system's "not there"
     try:
         yield
@@ -98,7 +103,7 @@ class _OnDemand(TyperGroup):
         name, stand_in, rest = super().resolve_command(ctx, args)
         if name is None or stand_in is None:
             return name, stand_in, rest
-        with _without_screens() if name in _SERVERS else nullcontext():
+        with _without(_TELEMETRY | _SCREENS if name in _SERVERS else _TELEMETRY):
             module = import_module(f"{__name__}.{COMMANDS[name].module}")
         command = typer.main.get_command(module.app)
         return name, command, rest

@@ -20,7 +20,7 @@ app = typer.Typer(add_completion=False)
 def console(context: typer.Context) -> None:
     """Serve the console, for a browser, on PENSTOCK_CONSOLE_PORT.
 
-    Users are [[console.users]] of penstock.toml, each with a name, a role (viewer or operator) and a password_hash;
+    Users are the console.users of penstock.toml, each with a name, a role (viewer or operator) and a password_hash;
     PENSTOCK_CONSOLE_PASSWORD alone lets in one operator, penstock. Without either it serves this machine alone.
     """
     if context.invoked_subcommand is not None:
@@ -34,7 +34,7 @@ def console(context: typer.Context) -> None:
 
 @app.command("hash-password", epilog=examples("penstock console hash-password"))
 def hash_password() -> None:
-    """Ask for a password and print its hash, for password_hash in [[console.users]]."""
+    """Ask for a password and print its hash, for the password_hash of a user in penstock.toml."""
     from ops.console.passwords import hash_of  # noqa: PLC0415 - serving asks for no password
 
     if sys.stdin.isatty():
