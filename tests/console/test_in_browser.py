@@ -69,6 +69,7 @@ def test_the_same_by_keyboard_alone(page: Page, watched: Watched) -> None:
     """From the sign-in to the event done, no pointer is needed; the focus can always be seen."""
     (event_id,) = watched.failed(1)
     page.goto("/")
+    expect(page.get_by_label("Name")).to_be_focused()
     page.keyboard.type("otto")
     page.keyboard.press("Tab")
     page.keyboard.type(PASSWORD)
