@@ -19,6 +19,8 @@ from uuid import UUID, uuid4, uuid5
 from celery.concurrency import prefork
 from celery.concurrency.asynpool import AsynPool
 
+from workers.forking import FORK_LOCK
+
 
 _WORKER: Final = uuid4()
 """This worker's own; its children have it from the fork."""
@@ -59,7 +61,8 @@ class _Children(AsynPool):
     def _create_worker_process(self, number: int) -> Any:
         gc.collect()
         gc.freeze()
-        child = super()._create_worker_process(number)  # type: ignore[misc]  # celery-types do not know it
+        with FORK_LOCK:
+            child = super()._create_worker_process(number)  # type: ignore[misc]  # celery-types do not know it
         _children.add(child.pid)
         return child
 

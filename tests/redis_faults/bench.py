@@ -126,8 +126,8 @@ class Bench:
         """The event's state."""
         return str(self._with_database(lambda db: db.fetchval("SELECT state FROM events WHERE id = $1", event)))
 
-    def seconds_until_worked(self, within: float) -> float:
-        """How long a new event waits for the worker, when it is queued again every second as the relay would."""
+    def wait_until_worked(self, within: float) -> None:
+        """Until the worker has taken up a new event, which is queued again every second as the relay would."""
         began = time.monotonic()
         event = self.keep_short()
         queued = float("-inf")
@@ -138,7 +138,6 @@ class Bench:
                 self.queue("authenteq", event)
                 queued = time.monotonic()
             time.sleep(0.05)
-        return time.monotonic() - began
 
     def start_running(self, seconds: float) -> tuple[str, uuid.UUID]:
         """An event of imin whose task runs from now on for so long, not acknowledged before its end."""
@@ -208,7 +207,7 @@ def running_bench(folder: Path, database_url: str, api: str, *arguments: str) ->
         )
         bench = Bench(folder, api, database_url, server, proxy, Process(program), publisher)
         try:
-            bench.seconds_until_worked(90)
+            bench.wait_until_worked(90)
             yield bench
         finally:
             bench.worker.kill()

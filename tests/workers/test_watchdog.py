@@ -3,12 +3,14 @@
 import os
 import signal
 import socket
+import threading
 import time
 from pathlib import Path
 
 import httpx
 from celery import Celery
 from celery.worker import state
+from prometheus_client import CollectorRegistry
 
 from ops.supervisor.children import Child
 from ops.supervisor.heartbeat import Heartbeat
@@ -17,7 +19,10 @@ from redis_faults.bench import Bench, running_bench, until
 from shared.configuration import Timing
 from shared.providers.registry import PROVIDERS
 from shared.publishing import celery_settings
-from workers.health.watchdog import GRACE_SECONDS, PATIENCE_SECONDS, Occupied, Verdict
+from workers.forking import FORK_LOCK
+from workers.health.canary import Canary
+from workers.health.metrics import WorkerMetrics
+from workers.health.watchdog import GRACE_SECONDS, PATIENCE_SECONDS, Occupied, Verdict, Watchdog
 
 
 LEASE_SECONDS = Timing().lease_seconds
@@ -35,7 +40,7 @@ def _replaced(child: Child, bench: Bench, within: float) -> list[str]:
     until(other, within, "it is not replaced")
     assert child.process
     bench.worker = child.process
-    bench.seconds_until_worked(30)
+    bench.wait_until_worked(30)
     return told
 
 
@@ -109,6 +114,26 @@ def test_what_a_killed_child_held_is_due_again_long_before_its_lease_lapses(tmp_
 
         until(lambda: CALLS[customer] == 2, 10, f"nobody makes the call anew:\n{bench.log[-4000:]}")
         assert "a child died; its work is due again" in bench.log
+
+
+def test_no_child_is_forked_while_the_watchdog_talks_to_redis() -> None:
+    """It would have the locks of that conversation, and stand still with them."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(10)
+        redis_url = f"redis://127.0.0.1:{silent.getsockname()[1]}/0"
+        app = Celery("test", broker=redis_url, set_as_current=False)
+        app.conf.task_queues = []
+        canary = Canary(app, redis_url)
+        watchdog = Watchdog(canary, Occupied(1, 60), WorkerMetrics("test", CollectorRegistry()), "", None)
+        talking = threading.Thread(target=watchdog._tick)
+        talking.start()
+        connection, _ = silent.accept()
+
+        assert FORK_LOCK.locked()
+        connection.close()
+
+    talking.join(30)
+    assert not FORK_LOCK.locked()
 
 
 def test_a_canary_is_overdue_only_after_the_patience() -> None:

@@ -13,6 +13,7 @@ from prometheus_client import REGISTRY, CollectorRegistry, Gauge, make_wsgi_app
 
 from shared.errors import SettingsError
 from shared.metric_files import page_of
+from workers.forking import FORK_LOCK
 
 
 if TYPE_CHECKING:
@@ -60,7 +61,8 @@ def serve(port: int, host: str, live: Live) -> int:
 
     def answer(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         if environ.get("PATH_INFO") != LIVE_PATH:
-            return metrics(environ, start_response)
+            with FORK_LOCK:
+                return metrics(environ, start_response)
         alive = live()
         start_response("200 OK" if alive else "503 Service Unavailable", [("Content-Type", "application/json")])
         return [orjson.dumps({"status": "ok" if alive else "dead"})]

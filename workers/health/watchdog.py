@@ -24,6 +24,7 @@ from shared.errors import StoreAway
 from shared.settings import Settings
 from shared.store import leases
 from shared.store.postgres import AWAY, connect_once
+from workers.forking import FORK_LOCK
 from workers.health.canary import Canary
 from workers.health.metrics import WorkerMetrics, serve
 from workers.pool import ended
@@ -122,6 +123,14 @@ class Watchdog:
 
     def _run(self) -> None:
         while not self.dead:
+            self._tick()
+            time.sleep(TICK_SECONDS)
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(GRACE_SECONDS)
+        _end_at_once()
+
+    def _tick(self) -> None:
+        with FORK_LOCK:
             if self._heartbeat:
                 self._heartbeat.touch()
             self._end_leases_of_dead_children()
@@ -130,10 +139,6 @@ class Watchdog:
                 self._look()
             else:
                 self._see_it_end()
-            time.sleep(TICK_SECONDS)
-        os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(GRACE_SECONDS)
-        _end_at_once()
 
     def _see_it_end(self) -> None:
         """End the process that nothing holds back but its own attempts to tell an absent Redis of its end.
