@@ -1,7 +1,10 @@
 """Large bodies and images, sealed, in a local folder or in S3. An object is there completely or not at all."""
 
 import asyncio
+import atexit
+import functools
 import os
+import time
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -32,6 +35,8 @@ S3_PART_BYTES = 5 * 1024 * 1024
 _CLIENT: "ClientConfig" = {"connect_timeout": timedelta(seconds=2), "timeout": timedelta(seconds=30)}
 _RETRY: "RetryConfig" = {"max_retries": 2, "retry_timeout": timedelta(seconds=10)}
 
+_REST_SECONDS = 0.1
+
 
 class BlobMissing(PenstockError):
     """No object has this key."""
@@ -39,6 +44,7 @@ class BlobMissing(PenstockError):
 
 def store_at(url: str) -> tuple[LocalStore | S3Store, Path | None]:
     """The store of a URL, and its folder where it is one. Raises SettingsError, StoreAway."""
+    _rest_at_exit()
     parts = urlsplit(url)
     if parts.scheme == "file" and not parts.netloc and parts.path.startswith("/"):
         folder = Path(unquote(parts.path))
@@ -50,6 +56,15 @@ def store_at(url: str) -> tuple[LocalStore | S3Store, Path | None]:
         prefix = parts.path.strip("/") or None
         return S3Store(parts.netloc, prefix=prefix, client_options=_CLIENT, retry_config=_RETRY), None
     raise SettingsError("PENSTOCK_BLOB_URL: must be file:///absolute/path or s3://bucket/prefix")
+
+
+@functools.cache
+def _rest_at_exit() -> None:
+    """Let the threads of the library finish before the interpreter goes, once a process.
+
+    One that lets go of an object after that aborts the process: https://github.com/PyO3/pyo3-async-runtimes/issues/40
+    """
+    atexit.register(time.sleep, _REST_SECONDS)
 
 
 class BlobStore:

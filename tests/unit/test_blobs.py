@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from uuid import UUID
@@ -152,3 +154,27 @@ def test_other_urls_are_refused(url: str) -> None:
     """Only absolute file URLs and buckets are taken; the sentence names the setting."""
     with pytest.raises(SettingsError, match="PENSTOCK_BLOB_URL"):
         BlobStore.open(url, KEYS)
+
+
+ENDS_IN_MID_STREAM = """
+import asyncio, sys
+import obstore
+from shared.blobs import store_at
+
+async def read(url):
+    store, _ = store_at(url)
+    await obstore.put_async(store, "face", bytes(100_000))
+    async for _ in (await obstore.get_async(store, "face")).stream(min_chunk_size=20_000):
+        sys.exit(7)
+
+asyncio.run(read(sys.argv[1]))
+"""
+
+
+def test_a_process_that_ends_in_the_midst_of_reading_ends_as_it_says(folder: Path) -> None:
+    """The library's threads do not abort it; without the rest at exit every third process was."""
+    command = [sys.executable, "-c", ENDS_IN_MID_STREAM, folder.as_uri()]
+
+    ends = {subprocess.run(command, cwd=Path(__file__).parents[2], check=False).returncode for _ in range(12)}
+
+    assert {7} == ends
