@@ -80,15 +80,32 @@ async def accounts_of(connection: Connection, provider: str) -> list[str]:
     return [row["account"] for row in rows]
 
 
+_OVER: Final = """
+    position = '' AND moved_at > round_at AND round_at > now() - make_interval(secs => {})
+"""
+"""As SQL: the round has come to its end, and the next one is not due."""
+
+
+async def under_way(connection: Connection, walks: Sequence[Walk]) -> list[Walk]:
+    """Those of which something is to be looked at now; first those that have not come on for longest."""
+    rows = await connection.fetch(
+        f"SELECT provider, account, what, moved_at, {_OVER.format('$1')} AS over FROM retention",  # noqa: S608 - constants
+        ROUND_SECONDS,
+    )
+    known = {Walk(row["provider"], row["account"], row["what"]): row for row in rows}
+    new = [walk for walk in walks if walk not in known]
+    begun = [walk for walk in walks if walk in known and not known[walk]["over"]]
+    return [*new, *sorted(begun, key=lambda walk: known[walk]["moved_at"])]
+
+
 async def position(connection: Connection, walk: Walk) -> str | None:
     """Where to go on; None: the round is over, and the next one is not due."""
     row = await connection.fetchrow(
-        """
-        INSERT INTO retention (provider, account, what) VALUES ($1, $2, $3)
+        f"""
+        INSERT INTO retention AS r (provider, account, what) VALUES ($1, $2, $3)
         ON CONFLICT (provider, account, what) DO UPDATE SET what = EXCLUDED.what
-        RETURNING position,
-                  position = '' AND moved_at > round_at AND round_at > now() - make_interval(secs => $4) AS over
-        """,
+        RETURNING position, {_OVER.format("$4")} AS over
+        """,  # noqa: S608 - put together from constants
         *walk,
         ROUND_SECONDS,
     )

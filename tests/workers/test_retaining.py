@@ -56,6 +56,7 @@ class Bench:
         *,
         blob: bool = False,
         identity: str | None = None,
+        account: str = "main",
     ) -> UUID:
         """An event of that age with a body, a line of timeline and a blob if asked for."""
         moment = datetime.now(UTC) - timedelta(days=days)
@@ -65,7 +66,7 @@ class Bench:
             await self.blobs.put(key, b"large", event)
         sealed = None if blob else self.keys.seal(b"body", event)
         digest = hashlib.sha256(b"body").digest()
-        row = NewEvent(event, provider, "main", moment, "postgres", "", [], sealed, key, 4, digest)
+        row = NewEvent(event, provider, account, moment, "postgres", "", [], sealed, key, 4, digest)
         await insert(self.db, [row])
         for step in STEPS[state]:
             await self.db.execute("UPDATE events SET state = $2, identity = $3 WHERE id = $1", event, step, identity)
@@ -86,9 +87,9 @@ class Bench:
         )
         return found
 
-    async def look(self) -> int:
+    async def look(self, seconds: float = retaining.LOOK_SECONDS) -> int:
         """What the relay does at each look."""
-        return await Retaining(self.db, self.blobs, read_configuration(self.file)).look()
+        return await Retaining(self.db, self.blobs, read_configuration(self.file), seconds).look()
 
     async def ids(self, table: str, column: str = "id") -> set[object]:
         """What is in a table."""
@@ -157,6 +158,34 @@ async def test_more_than_a_chunk_is_removed_and_what_was_passed_over_comes_again
     while await bench.look():
         pass
     assert set() == await bench.ids("events")
+
+
+async def test_one_accounts_backlog_holds_up_no_others(bench: Bench) -> None:
+    """Also where a look has time for one chunk alone: whoever had no turn for longest comes first."""
+    for _ in range(3 * CHUNK_EVENTS):
+        await bench.event(35, account="a")
+    small = [await bench.event(35, account=name) for name in ("b", "c")]
+    looks = 0
+    while {*small} & await bench.ids("events"):
+        await bench.look(seconds=0)
+        looks += 1
+        assert looks < 100
+    assert await bench.db.fetchval("SELECT count(*) FROM events WHERE account = 'a' AND body IS NOT NULL")
+
+
+async def test_many_deleted_records_need_no_second_round(bench: Bench) -> None:
+    """Chunk after chunk, over as many looks as it takes."""
+    await bench.db.execute(
+        """
+        INSERT INTO records (provider, account, kind, external_id, data, began, fetched_at, changed_at, deleted_at)
+        SELECT 'imin', 'main', 'thing', n, '{}', 1, now(), now(), now() - interval '30 days'
+        FROM generate_series(1, $1::int) AS n
+        """,
+        2 * retention.CHUNK_ROWS + 1,
+    )
+    for _ in range(200):
+        await bench.look(seconds=0)
+    assert set() == await bench.ids("records", "external_id")
 
 
 async def test_a_change_stays_until_every_handler_is_done_with_it(bench: Bench) -> None:

@@ -1,6 +1,7 @@
 """Applies ``[retention]``: removes what is old, in chunks, for a short time at each look, when little waits."""
 
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -23,59 +24,83 @@ log = structlog.get_logger("penstock.relay")
 LOOK_SECONDS: Final = 2.0
 """So long at most at a time."""
 
+_MORE: Final = "more"
+"""The position of what is always gone through from its beginning, while there is more."""
+
 _Remove = Callable[[Sequence[OldEvent]], Awaitable[int]]
+_Chunk = Callable[[], Awaitable[tuple[int, bool]]]
+"""Removes a chunk: how much that was, and whether the round has come to its end."""
 
 
 class Retaining:
     """Removes what is older than the settings say. Any number of relays may: one at a time does."""
 
-    def __init__(self, connection: Connection, blobs: BlobStore, configuration: Configuration) -> None:
+    def __init__(
+        self, connection: Connection, blobs: BlobStore, configuration: Configuration, seconds: float = LOOK_SECONDS
+    ) -> None:
         self._connection = connection
         self._blobs = blobs
         self._configuration = configuration
-        self._ends_at = 0.0
+        self._seconds = seconds
 
     async def look(self) -> int:
-        """Remove for a while; returns how much was. Raises StoreAway."""
+        """Remove for a while, a chunk of each account and kind in turn; returns how much was. Raises StoreAway.
+
+        One account's backlog holds up no other's: a look begins with those that had no turn for longest.
+        """
         async with alone(self._connection, *REWRITING) as mine:
             if not mine or await retention.is_busy(self._connection):
                 return 0
-            self._ends_at = time.monotonic() + LOOK_SECONDS
+            ends_at = time.monotonic() + self._seconds
             removed = 0
-            for provider, settings in self._configuration.retention.items():
-                for account in await retention.accounts_of(self._connection, provider):
-                    removed += await self._account(provider, account, settings)
-                removed += await self._records(provider, settings)
-            removed += await self._changes()
+            chunks = await self._chunks()
+            turns = deque(await retention.under_way(self._connection, [*chunks]))
+            while turns:
+                walk = turns.popleft()
+                number, last = await chunks[walk]()
+                removed += number
+                if not last:
+                    turns.append(walk)
+                if time.monotonic() > ends_at:
+                    break
             if removed:
                 log.info("what was old was removed", removed=removed)
             return removed
 
-    async def _account(self, provider: str, account: str, settings: Retention) -> int:
-        removed = await self._events(Walk(provider, account, "bodies"), settings.bodies, SETTLED, self._bodies)
-        removed += await self._events(Walk(provider, account, "timeline"), settings.timeline, SETTLED, self._timeline)
-        if PROVIDERS[provider].privacy.images:
-            images = partial(self._images, f"{provider}/{account}/")
-            removed += await self._events(Walk(provider, account, "images"), settings.images, ENDED, images)
-        whole = partial(self._whole, f"{provider}/{account}/" if PROVIDERS[provider].privacy.images else "")
-        return removed + await self._events(Walk(provider, account, "events"), settings.events, ENDED, whole)
+    async def _chunks(self) -> dict[Walk, _Chunk]:
+        """How a chunk of each walk is removed."""
+        chunks: dict[Walk, _Chunk] = {Walk("", "", "changes"): self._changes}
+        for provider, settings in self._configuration.retention.items():
+            chunks[Walk(provider, "", "deleted_records")] = partial(self._records, provider, settings)
+            for account in await retention.accounts_of(self._connection, provider):
+                chunks |= self._of_account(provider, account, settings)
+        return chunks
 
-    async def _events(self, walk: Walk, days: int, states: Sequence[str], remove: _Remove) -> int:
-        """Chunks of one account's old events, until the round ends or the time is up."""
-        total = 0
+    def _of_account(self, provider: str, account: str, settings: Retention) -> dict[Walk, _Chunk]:
+        has_images = PROVIDERS[provider].privacy.images
+        prefix = f"{provider}/{account}/" if has_images else ""
+        kinds: dict[str, tuple[int, Sequence[str], _Remove]] = {
+            "bodies": (settings.bodies, SETTLED, self._bodies),
+            "timeline": (settings.timeline, SETTLED, self._timeline),
+            "events": (settings.events, ENDED, partial(self._whole, prefix)),
+        }
+        if has_images:
+            kinds["images"] = (settings.images, ENDED, partial(self._images, prefix))
+        walks = {Walk(provider, account, what): kind for what, kind in kinds.items()}
+        return {walk: partial(self._events, walk, *kind) for walk, kind in walks.items()}
+
+    async def _events(self, walk: Walk, days: int, states: Sequence[str], remove: _Remove) -> tuple[int, bool]:
         before = _before(days)
-        while before is not None and time.monotonic() < self._ends_at:
-            async with self._connection.transaction():
-                after = await retention.position(self._connection, walk)
-                if after is None:
-                    break
-                chunk = await retention.old_events(self._connection, walk, after, before, states)
-                removed = await remove(chunk.events) if chunk.events else 0
-                await retention.moved(self._connection, walk, chunk.position, removed, last=chunk.last)
-            total += removed
-            if chunk.last:
-                break
-        return total
+        if before is None:
+            return 0, True
+        async with self._connection.transaction():
+            after = await retention.position(self._connection, walk)
+            if after is None:
+                return 0, True
+            chunk = await retention.old_events(self._connection, walk, after, before, states)
+            removed = await remove(chunk.events) if chunk.events else 0
+            await retention.moved(self._connection, walk, chunk.position, removed, last=chunk.last)
+        return removed, chunk.last
 
     async def _bodies(self, events: Sequence[OldEvent]) -> int:
         # The blob first: the row is what leads to it, and it is locked.
@@ -104,40 +129,32 @@ class Retaining:
                 await self._blobs.delete(event.blob)
         return await retention.remove_events(self._connection, [event.id for event in events])
 
-    async def _records(self, provider: str, settings: Retention) -> int:
-        total = 0
-        walk = Walk(provider, "", "deleted_records")
+    async def _records(self, provider: str, settings: Retention) -> tuple[int, bool]:
         before = _before(settings.deleted_records)
-        while before is not None and time.monotonic() < self._ends_at:
-            async with self._connection.transaction():
-                removed = await retention.remove_deleted_records(self._connection, provider, before)
-                if removed:
-                    await retention.position(self._connection, walk)
-                    await retention.moved(self._connection, walk, "", removed, last=True)
-            total += removed
-            if removed < retention.CHUNK_ROWS:
-                break
-        return total
+        if before is None:
+            return 0, True
+        walk = Walk(provider, "", "deleted_records")
+        async with self._connection.transaction():
+            removed = await retention.remove_deleted_records(self._connection, provider, before)
+            last = removed < retention.CHUNK_ROWS
+            await retention.position(self._connection, walk)
+            await retention.moved(self._connection, walk, "" if last else _MORE, removed, last=last)
+        return removed, last
 
-    async def _changes(self) -> int:
+    async def _changes(self) -> tuple[int, bool]:
         walk = Walk("", "", "changes")
         before: Mapping[str, datetime] = {
             provider: moment
             for provider, settings in self._configuration.retention.items()
             if (moment := _before(settings.changes)) is not None
         }
-        total = 0
-        while time.monotonic() < self._ends_at:
-            async with self._connection.transaction():
-                after = await retention.position(self._connection, walk)
-                if after is None:
-                    break
-                removed, where, last = await retention.remove_changes(self._connection, after, before)
-                await retention.moved(self._connection, walk, where, removed, last=last)
-            total += removed
-            if last:
-                break
-        return total
+        async with self._connection.transaction():
+            after = await retention.position(self._connection, walk)
+            if after is None:
+                return 0, True
+            removed, where, last = await retention.remove_changes(self._connection, after, before)
+            await retention.moved(self._connection, walk, where, removed, last=last)
+        return removed, last
 
 
 def _before(days: int) -> datetime | None:
