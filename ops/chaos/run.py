@@ -152,6 +152,7 @@ async def _under_load(
         for task in (sending, telling):
             task.cancel()
         await asyncio.gather(sending, telling, return_exceptions=True)
+        await asyncio.to_thread(at.lab.set_faults)
 
 
 async def _recovered(witness: Witness, sender: Sender, ended: float) -> float | None:

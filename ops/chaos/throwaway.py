@@ -125,7 +125,7 @@ class Throwaway:
 
 def _config(lab: Lab) -> str:
     """The lab's accounts, with quick retries and no budgets: a scenario is to end in seconds, not when limits allow."""
-    toml = lab.config_toml({"base_seconds": 0.2, "max_seconds": 2.0})
+    toml = lab.config_toml({"base_seconds": 0.2, "max_seconds": 2.0}) + "[timing]\ncall_seconds = 10.0\n"
     return toml.replace("base_url = ", "budget = { calls = 0 }\nbase_url = ")
 
 

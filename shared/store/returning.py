@@ -20,8 +20,8 @@ async def go_on(connection: Connection, accounts: Sequence[tuple[str, str]]) -> 
             WHERE id IN (SELECT id FROM parked)
             RETURNING id
         ), unlinked AS (
-            DELETE FROM event_fetches l USING back, fetches f
-            WHERE l.event_id = back.id AND f.id = l.fetch_id AND f.state IN ('done', 'failed')
+            -- whoever is parked has finished calls alone; the new plan decides anew which it needs
+            DELETE FROM event_fetches l USING back WHERE l.event_id = back.id
         )
         INSERT INTO timeline (event_id, step, detail)
         SELECT id, 'account-returned', 'its account is configured again' FROM back RETURNING event_id

@@ -8,6 +8,8 @@ from ops.lab.faults import Fault
 
 BOOK = Book()
 _HELD_SECONDS = 8.0
+_NEVER_SECONDS = 300.0
+"""Longer than anybody waits."""
 
 
 @BOOK.add(
@@ -52,8 +54,16 @@ async def dropping(stage: Stage) -> None:
     within_seconds=45.0,
 )
 async def slow(stage: Stage) -> None:
-    """Half of all calls to every provider take three seconds, for eight seconds."""
-    await _storm(stage, Fault(kind="slow", seconds=3.0, probability=0.5))
+    """Half of all calls take three seconds, to the end; one in twenty gets no answer at all, for eight seconds."""
+    half_slow = Fault(kind="slow", seconds=3.0, probability=0.5)
+    await asyncio.to_thread(
+        stage.at.lab.set_faults, Fault(kind="slow", seconds=_NEVER_SECONDS, probability=0.05), half_slow
+    )
+    stage.say("slow, and no answer at all")
+    await asyncio.sleep(_HELD_SECONDS)
+    # What is slow stays so: finished in time is only who calls side by side.
+    await asyncio.to_thread(stage.at.lab.set_faults, half_slow)
+    stage.say("every call gets an answer again")
 
 
 async def _storm(stage: Stage, *faults: Fault) -> None:
