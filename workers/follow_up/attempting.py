@@ -158,13 +158,16 @@ async def _call(
     began = time.monotonic()
     status: int | None = None
     asked: float | None = None
+    doing = "calling"
     try:
         answer = await process.sessions.get(
             fetch.provider, account, fetch.call, follow_up, configuration, background=fetch.background
         )
         status, asked = answer.status, retry_after(answer.headers.get("retry-after"))
         if status in SUCCESS:
+            doing = "interpreting"
             outcome = follow_up.interpret((await opened(process, fetch)).call, answer, account)
+            doing = "telling the circuit"
             await _tell_of_answer(process, fetch, account, status)
             took = f"{status} in {1000 * (time.monotonic() - began):.0f} ms"
             return Result(fetch, "done", outcome, status, detail=took)
@@ -178,9 +181,9 @@ async def _call(
         verdict = again(reason, str(error), fetch.attempts, policy, trouble=trouble)
         return await _follow(process, fetch, account, limit, verdict, status)
     except Exception as error:
-        # A fault of ours in reading the answer: the others of the batch go on, this one is tried again.
-        log.exception("an answer could not be interpreted")
-        verdict = again("broken-answer", f"interpreting failed: {type(error).__name__}", fetch.attempts, policy)
+        # A fault of ours: the others of the batch go on, this one is tried again.
+        log.exception("an attempt failed unexpectedly", doing=doing)
+        verdict = again("broken-answer", f"{doing} failed: {type(error).__name__}", fetch.attempts, policy)
         return await _follow(process, fetch, account, limit, verdict, status)
     await _tell_of_answer(process, fetch, account, status)
     if status in INSTEAD and (others := follow_up.instead(fetch.call, status)):
