@@ -59,7 +59,9 @@ def _of_standing(standing: HandlerStanding, here: set[str]) -> Iterator[Finding]
     waiting = f"{unfinished} changes wait, {standing.parked} are parked"
     if standing.name not in here:
         yield advice(
-            item, f"it is neither in the settings nor in an installed package; its changes are kept ({waiting})"
+            item,
+            f"it is neither in the settings nor in an installed package; its changes are kept ({waiting}) until it is"
+            f" back, or `penstock handlers forget {standing.name}`",
         )
     elif standing.stopped_reason:
         yield fix(

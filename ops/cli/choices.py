@@ -63,6 +63,17 @@ def per_second(text: str) -> float:
     return count / _UNIT_SECONDS[rate[2] or "s"]
 
 
+def change_name(text: str) -> str:
+    """The name of a change: its seq, or its id."""
+    from shared.store.handovers.message_ids import block_of  # noqa: PLC0415 - as above
+
+    if not text.isdecimal() and block_of(text) is None:
+        raise typer.BadParameter(
+            "write a place in the feed, such as 349, or the id of a message: chg_ and 32 hexadecimal digits"
+        )
+    return text
+
+
 Provider = Annotated[str | None, typer.Option(help="Only of this provider.", callback=known_provider)]
 Account = Annotated[str | None, typer.Option(help="Only of this account.")]
 State = Annotated[EventState | None, typer.Option(help="Only in this state.")]
@@ -71,6 +82,21 @@ Since = Annotated[
     typer.Option(parser=moment, metavar="TIME", help="Only received since: a time, or an age such as 15m, 2h, 7d."),
 ]
 DeadState = Annotated[Literal["parked", "failed"] | None, typer.Option("--state", help="Only in this state.")]
+ChangeName = Annotated[
+    str | None,
+    typer.Option(
+        "--change", parser=change_name, metavar="SEQ|ID", help="Only of this change: its seq, or its id (webhook-id)."
+    ),
+]
+Changes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--change",
+        parser=change_name,
+        metavar="SEQ|ID",
+        help="Those of this change, by its seq or its id (webhook-id); repeatable.",
+    ),
+]
 HandedOver = Annotated[HandoverState | None, typer.Option("--state", help="Only in this state.")]
 Handler = Annotated[str | None, typer.Option(help="Only of this handler.")]
 Kind = Annotated[str | None, typer.Option(help="Only of this record kind, such as magicline.customer.")]

@@ -9,9 +9,10 @@ import typer
 from msgspec import structs
 
 from ops import advice
-from ops.cli import choices
+from ops.cli import choices, selecting
+from ops.cli.following import events_told, follow, tell
 from ops.cli.output import Column, note, print_json, print_table
-from ops.cli.resuming import given_reason, require_one_way, require_order, tell
+from ops.cli.resuming import given_reason
 from ops.cli.store import found, reading_store, writing_store
 from ops.operator import operator
 from shared.store import discarding
@@ -30,13 +31,7 @@ _GROUPS = (
     Column("newest", lambda group: group.newest),
     Column("what to do", lambda group: advice.about_event(group.reason)),
 )
-_DISCARDED = (
-    Column("id", lambda event: event.id),
-    Column("provider", lambda event: event.provider),
-    Column("account", lambda event: event.account),
-    Column("state", lambda event: event.state),
-    Column("what", lambda event: EXPLANATIONS[event.outcome]),
-)
+_TOLD = events_told(EXPLANATIONS)
 
 
 def failed(provider: choices.Provider = None, as_json: choices.Json = False) -> None:
@@ -79,20 +74,11 @@ def discard(
     Nothing is deleted: the body stays as long as that of any other event, and a replay by its id takes it up again.
     Exit status 1 if an id is unknown (then nothing is discarded) or is neither parked nor failed.
     """
-    require_one_way(ids, any((state, provider, account, kind, error, since, until)))
-    require_order(since, until)
-    selection = Selection(
-        tuple(dict.fromkeys(ids or ())),
-        provider,
-        account,
-        state,
-        kind,
-        error,
-        choices.at_of(since),
-        choices.at_of(until),
+    selection = selecting.events(
+        ids, state=state, provider=provider, account=account, kind=kind, error=error, since=since, until=until
     )
     outcomes = asyncio.run(_discard(selection, reason, pace_of(rate), dry_run=dry_run, as_json=as_json))
-    tell(outcomes, EXPLANATIONS, ("event", "events"), DONE if dry_run else ())
+    tell(outcomes, _TOLD, DONE if dry_run else ())
     if ids and outcomes.keys() - DONE:
         raise typer.Exit(1)
 
@@ -114,10 +100,6 @@ async def _discard(
                 dry_run=dry_run,
                 pace=pace,
             )
-            async for batch in batches:
-                outcomes.update(event.outcome for event in batch)
-                if as_json:
-                    print_json([event._asdict() for event in batch])
-                elif dry_run or selection.ids:
-                    print_table(batch, _DISCARDED)
+            listed = dry_run or bool(selection.ids)
+            outcomes += await follow(batches, _TOLD, listed=listed, as_json=as_json)
     return outcomes

@@ -1,6 +1,7 @@
 """``penstock handlers``: who is told of changes."""
 
 import asyncio
+import sys
 from typing import Annotated
 
 import msgspec
@@ -10,7 +11,9 @@ from ops.cli import choices
 from ops.cli.examples import examples
 from ops.cli.output import Column, note, print_json, print_table, write
 from ops.cli.store import found, reading_store, writing_store
+from ops.subscribed import wanted_by
 from penstock.records import KINDS, schema
+from shared.configuration import read_configuration
 from shared.errors import PenstockError
 from shared.store.handovers import handlers as stored
 from shared.store.reading.connecting import reading
@@ -62,8 +65,37 @@ def resume(name: Annotated[str, typer.Argument(help="The handler.")]) -> None:
             return await stored.resume(connection, name)
 
     if not asyncio.run(run()):
-        raise PenstockError(f"there is no handler {name}; `penstock handlers list` names those that there are")
+        raise _unknown(name)
     note(f"{name} goes on.")
+
+
+@app.command(epilog=examples("penstock handlers forget crm", "penstock handlers forget crm --yes"))
+def forget(
+    name: Annotated[str, typer.Argument(help="The handler.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Forget a handler that will not come back: its place in the feed, and all that waits for it.
+
+    Until then its changes are kept for it, whatever [retention] says. One that is in the settings or in an installed
+    package is refused; one that comes back later under this name begins anew.
+    """
+    settings = found()
+    read_configuration(settings.config)  # while it is wrong nobody knows who is in it
+    if wanted_by(settings, name):
+        raise PenstockError(f"{name} is in the settings or in an installed package: take it out first")
+    if not yes:
+        if not sys.stdin.isatty():
+            raise typer.BadParameter("nobody is there to be asked: add --yes", param_hint="--yes")
+        typer.confirm(f"Forget {name}, and all that waits for it?", abort=True)
+
+    async def run() -> int | None:
+        async with writing_store(settings) as connection:
+            return await stored.forget(connection, name)
+
+    gone = asyncio.run(run())
+    if gone is None:
+        raise _unknown(name)
+    note(f"{name} is forgotten, with {gone:,} hand-overs.")
 
 
 @app.command("schema", epilog=examples("penstock handlers schema magicline.customer", "penstock handlers schema"))
@@ -75,3 +107,7 @@ def print_schema(
         raise PenstockError(f"there is no record kind {kind}; known are {', '.join(KINDS)}")
     shown = {each: schema(each) for each in KINDS} if kind is None else schema(kind)
     write(msgspec.json.format(msgspec.json.encode(shown), indent=2) + b"\n")
+
+
+def _unknown(name: str) -> PenstockError:
+    return PenstockError(f"there is no handler {name}; `penstock handlers list` names those that there are")

@@ -13,6 +13,7 @@ from ops.cli.output import Column, cell, paper, print_json, print_rows
 from ops.cli.send_again import discard, replay
 from ops.cli.store import found, reading_store
 from shared.errors import PenstockError
+from shared.store.reading.changes import found_change
 from shared.store.reading.connecting import reading
 from shared.store.reading.handovers import Filters, list_handovers, show_handover
 from shared.store.reading.shapes import Handover
@@ -45,6 +46,7 @@ def handovers() -> None:
     epilog=examples(
         "penstock handovers list --state parked",
         "penstock handovers list --handler crm --since 2h --limit 0 --json",
+        "penstock handovers list --change chg_5e0c6a1f0b7d4c3e9a8b7c6d5e4f3a2b",
     ),
 )
 def list_(
@@ -54,18 +56,21 @@ def list_(
     kind: choices.Kind = None,
     error: choices.Error = None,
     since: choices.Since = None,
+    change: choices.ChangeName = None,
     limit: choices.Limit = 50,
     as_json: choices.Json = False,
 ) -> None:
-    """List hand-overs, the newest change first; discarded ones only with --state discarded.
+    """List hand-overs, the newest change first; discarded ones only with --state discarded, or of one change.
 
-    --since is about when the change happened. A change has a hand-over once its handler has come to that place in the
-    feed: `penstock handlers list` says how far behind it is.
+    --change takes the id that the receiver of a message has, too. --since is about when the change happened. A change
+    has a hand-over once its handler has come to that place in the feed: `penstock handlers list` says how far
+    behind it is.
     """
 
     async def run() -> None:
         async with reading_store(found()) as engine, reading(engine) as connection:
-            filters = Filters(handler, state, provider, kind, error, since)
+            seq = None if change is None else (await found_change(connection, change)).seq
+            filters = Filters(handler, state, provider, kind, error, since, seq)
             batches = list_handovers(connection, filters, limit=limit)
             await print_rows(batches, _COLUMNS, as_json=as_json, none="There is no such hand-over.")
 
@@ -120,8 +125,10 @@ def _print(handover: Handover, sentence: str) -> None:
 app.command(
     epilog=examples(
         "penstock handovers replay 4711 --reason 'mapping fixed'",
+        "penstock handovers replay --change chg_5e0c6a1f0b7d4c3e9a8b7c6d5e4f3a2b",
         "penstock handovers replay --handler crm --state parked --dry-run",
         "penstock handovers replay --handler crm --since 2026-05-01T10:00Z --until 2026-05-01T11:00Z --rate 20/s",
+        "penstock handovers replay --handler crm --missing --kind magicline.contract --since 30d --dry-run",
     )
 )(replay)
 app.command(

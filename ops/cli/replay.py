@@ -1,38 +1,34 @@
 """``penstock events replay``: the rows change in ``shared.store.replaying``; here is what an operator sees of it."""
 
 import asyncio
-import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from typing import Annotated
 from uuid import UUID
 
 import typer
-from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from ops.cli import choices
-from ops.cli.output import Column, moment, note, print_json, print_table
-from ops.cli.resuming import require_one_way, require_order, resumable, tell
-from ops.cli.store import found, reading_store, writing_store
+from ops.cli import choices, selecting
+from ops.cli.following import events_told, follow, tell
+from ops.cli.output import moment, note
+from ops.cli.resuming import resumable
+from ops.cli.store import found, opening_keys, reading_store, writing_store
 from ops.forecasts import forecasts_of_replay
+from ops.foreseeing import Foresight
+from shared.blobs import BlobStore
+from shared.configuration import read_configuration
+from shared.errors import SettingsError
 from shared.settings import Settings
 from shared.store import replaying
 from shared.store.pacing import Pace, pace_of
 from shared.store.postgres import Connection
 from shared.store.reading.connecting import reading
-from shared.store.reading.touching import Touched, touched
+from shared.store.reading.touching import Touched, touched, without_calls
 from shared.store.replaying import DONE, EXPLANATIONS, Replay
 from shared.store.selecting import Selection, refuse_missing
 
 
-_COLUMNS = (
-    Column("id", lambda event: event.id),
-    Column("provider", lambda event: event.provider),
-    Column("account", lambda event: event.account),
-    Column("state", lambda event: event.state),
-    Column("what", lambda event: EXPLANATIONS[event.outcome]),
-)
+_TOLD = events_told(EXPLANATIONS)
 
 
 def replay(
@@ -57,21 +53,12 @@ def replay(
     their ids. Live deliveries go first. Broken off, the same command goes on where it stopped; `penstock replays list`
     shows who replayed what. Exit status 1 if an id is unknown (then nothing is replayed) or could not be replayed.
     """
-    require_one_way(ids, any((state, provider, account, kind, error, since, until)))
-    require_order(since, until)
-    selection = Selection(
-        tuple(dict.fromkeys(ids or ())),
-        provider,
-        account,
-        state,
-        kind,
-        error,
-        choices.at_of(since),
-        choices.at_of(until),
+    selection = selecting.events(
+        ids, state=state, provider=provider, account=account, kind=kind, error=error, since=since, until=until
     )
     run = _Run(selection, (since, until), reason, pace_of(rate), as_json=as_json)
     outcomes = asyncio.run(run.dry() if dry_run else run.replay())
-    tell(outcomes, EXPLANATIONS, ("event", "events"), DONE if dry_run else ())
+    tell(outcomes, _TOLD, DONE if dry_run else ())
     if ids and outcomes.keys() - DONE:
         raise typer.Exit(1)
 
@@ -106,7 +93,7 @@ class _Run:
                     replay_id=run.id,
                     pace=self._pace,
                 )
-                return await self._follow(batches, listed=bool(self._selection.ids))
+                return await follow(batches, _TOLD, listed=bool(self._selection.ids), as_json=self._as_json)
 
     async def dry(self) -> Counter[replaying.Outcome]:
         """List what would be replayed, and say how long its calls would take."""
@@ -115,30 +102,31 @@ class _Run:
         async with writing_store(settings) as connection:
             await refuse_missing(connection, self._selection.ids)
             batches = replaying.replay(connection, self._selection, note="", dry_run=True)
-            outcomes = await self._follow(_noting(connection, batches, all_touched), listed=True)
+            batches = _noting(connection, batches, all_touched, await _foresight(settings))
+            outcomes = await follow(batches, _TOLD, listed=True, as_json=self._as_json)
         await _tell_of_calls(settings, all_touched)
-        return outcomes
-
-    async def _follow(self, batches: AsyncIterator[Sequence[Replay]], *, listed: bool) -> Counter[replaying.Outcome]:
-        outcomes: Counter[replaying.Outcome] = Counter()
-        with _progress(visible=not listed) as progress:
-            line = progress.add_task("", total=None)
-            async for batch in batches:
-                outcomes.update(event.outcome for event in batch)
-                progress.update(line, description=f"{outcomes.total():,} events")
-                if self._as_json:
-                    print_json([event._asdict() for event in batch])
-                elif listed:
-                    print_table(batch, _COLUMNS)
         return outcomes
 
 
 async def _noting(
-    connection: Connection, batches: AsyncIterator[Sequence[Replay]], into: Touched
+    connection: Connection, batches: AsyncIterator[Sequence[Replay]], into: Touched, foresight: Foresight | None
 ) -> AsyncIterator[Sequence[Replay]]:
     async for batch in batches:
-        into.add(await touched(connection, [event.id for event in batch if event.outcome in DONE]))
+        meant = [event.id for event in batch if event.outcome in DONE]
+        into.add(await touched(connection, meant))
+        if foresight and (unknown := await without_calls(connection, meant)):
+            await foresight.add(connection, unknown, into)
         yield batch
+
+
+async def _foresight(settings: Settings) -> Foresight | None:
+    """None where there are no settings of accounts, or no keys, so that no body can be read."""
+    try:
+        configuration = read_configuration(settings.config)
+        keys = (await opening_keys(settings))()
+    except SettingsError:
+        return None
+    return Foresight(configuration, keys, BlobStore.open(settings.blobs, keys))
 
 
 async def _tell_of_calls(settings: Settings, all_touched: Touched) -> None:
@@ -155,17 +143,6 @@ async def _tell_of_calls(settings: Settings, all_touched: Touched) -> None:
         note(f"{said}.")
         if unknown := all_touched.without_calls.get((provider, account)):
             note(
-                f"{provider} {account}: {unknown:,} of them never made a call: what they ask for is known once planned."
+                f"{provider} {account}: {unknown:,} of them never made a call and cannot be planned as they are: what"
+                " they ask for is known once they can."
             )
-
-
-def _progress(*, visible: bool) -> Progress:
-    """A line on a terminal, nothing elsewhere."""
-    return Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        TimeElapsedColumn(),
-        console=Console(stderr=True),
-        disable=not (visible and sys.stderr.isatty()),
-        transient=True,
-    )

@@ -1,7 +1,6 @@
 """A replay's row around the work: the same command typed again goes on where it was broken off, one at a time."""
 
-from collections import Counter
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -49,34 +48,6 @@ async def resumable(
             )
         yield run
         await replays.finish(connection, run.id)
-
-
-def tell(
-    outcomes: Counter[Any], explanations: Mapping[Any, str], nouns: tuple[str, str], unless: Collection[str] = ()
-) -> None:
-    """A line for people on what became of how many, all but ``unless``."""
-    one, many = nouns
-    for outcome, number in outcomes.items():
-        if outcome not in unless:
-            note(f"{number:,} {one if number == 1 else many}: {explanations[outcome]}")
-    if not outcomes:
-        note(f"There is no such {one}.")
-
-
-def require_one_way(named: object, filtered: bool) -> None:
-    """Refuse a command that names nothing in particular, or names things both by id and by filters."""
-    if named and filtered:
-        raise typer.BadParameter("name them by id or select them by filters, not both")
-    if not named and not filtered:
-        raise typer.BadParameter(
-            "name them by id, or select them by a filter: nothing is done to all of them by a slip"
-        )
-
-
-def require_order(since: Typed | None, until: Typed | None) -> None:
-    """Refuse a time that ends before it begins."""
-    if since and until and since.at >= until.at:
-        raise typer.BadParameter("--until must lie after --since")
 
 
 def given_reason(text: str) -> str:

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from shared.store import timeline
 from shared.store.pacing import STEADY, Pace
-from shared.store.selecting import Selection, locked, window
+from shared.store.selecting import BEGINNING, Selection, locked, steps
 
 
 if TYPE_CHECKING:
@@ -50,11 +50,9 @@ async def discard(
     pace: Pace = STEADY,
 ) -> AsyncIterator[Sequence[Discard]]:
     """Discard what is selected, oldest first; a batch is one transaction. Broken off, the same again goes on."""
-    place = UUID(int=0)
-    while True:
+    async for step in steps(connection, selection, BEGINNING, pace.batch):
         async with connection.transaction():
-            seen = await window(connection, selection, place, pace.batch)
-            rows = await locked(connection, selection, seen.ids, lock=not dry_run)
+            rows = await locked(connection, selection, step.ids, lock=not dry_run)
             batch = [Discard(row["id"], row["provider"], row["account"], row["state"], _outcome(row)) for row in rows]
             gone = [event.id for event in batch if event.outcome == "discarded"]
             if gone and not dry_run:
@@ -62,13 +60,10 @@ async def discard(
                     "UPDATE events SET discarded_at = now(), discard_reason = $2 WHERE id = ANY($1)", gone, reason
                 )
                 await timeline.write(connection, [(event, "discarded", f"{reason} (by {who})") for event in gone])
-        place = seen.last or place
         if batch:
             yield batch
-        if seen.end:
-            return
-        if batch and not dry_run:
-            await asyncio.sleep(pace.pause_seconds)
+            if not dry_run:
+                await asyncio.sleep(pace.pause_seconds)
 
 
 def _outcome(row: "Record") -> Outcome:

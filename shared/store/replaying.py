@@ -8,7 +8,7 @@ from uuid import UUID
 
 from shared.store import replays
 from shared.store.pacing import STEADY, Pace
-from shared.store.selecting import Selection, locked, window
+from shared.store.selecting import BEGINNING, Selection, locked, steps
 
 
 if TYPE_CHECKING:
@@ -80,23 +80,19 @@ async def replay(
     ``note`` goes into each event's timeline: why, and who. ``replay_id`` is the row that keeps the place. The pause
     between batches lets live traffic through.
     """
-    place = after or UUID(int=0)
-    while True:
+    async for step in steps(connection, selection, after or BEGINNING, pace.batch):
         async with connection.transaction():
-            seen = await window(connection, selection, place, pace.batch)
-            rows = await locked(connection, selection, seen.ids, lock=not dry_run)
+            rows = await locked(connection, selection, step.ids, lock=not dry_run)
             batch = [Replay(row["id"], row["provider"], row["account"], row["state"], _outcome(row)) for row in rows]
             if not dry_run:
                 await _apply(connection, batch, note)
-            place = seen.last or place
             if replay_id is not None:
-                await replays.move(connection, replay_id, str(place), Counter[str](event.outcome for event in batch))
+                outcomes = Counter[str](event.outcome for event in batch)
+                await replays.move(connection, replay_id, str(step.place), outcomes)
         if batch:
             yield batch
-        if seen.end:
-            return
-        if batch and not dry_run:
-            await asyncio.sleep(pace.pause_seconds)
+            if not dry_run:
+                await asyncio.sleep(pace.pause_seconds)
 
 
 def _outcome(row: "Record") -> Outcome:

@@ -245,6 +245,7 @@ changes = Table(
     Index("changes_unnumbered", "id", postgresql_where=text("seq IS NULL")),
     Index("changes_of_entity", "external_id", "id"),
     Index("changes_of_event", "event_id", "id", postgresql_where=text("event_id IS NOT NULL")),
+    Index("changes_marked", "mark", postgresql_where=text("mark IS NOT NULL")),
     comment="The change feed; seq is given after the commit, one sequencer at a time, so no reader passes a late entry",
 )
 
@@ -335,7 +336,7 @@ installation = Table(
     Column("key", LargeBinary, nullable=False),
     Column("rotated_to", LargeBinary),
     CheckConstraint("single", name="installation_single"),
-    comment="Made with the tables and kept for ever: the ids of changes are digests under this key",
+    comment="Made with the tables and kept for ever: the ids of changes are made with this key",
 )
 
 data_keys = Table(

@@ -4,7 +4,7 @@ A step looks at the next ``WINDOW`` rows of the index that fits best, in the ord
 same whether all of them are meant or none.
 """
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, NamedTuple
 from uuid import UUID
@@ -48,12 +48,14 @@ class Selection(NamedTuple):
     until: datetime | None = None
 
 
-class Window(NamedTuple):
-    """One step: what is meant, the last row that was looked at, and whether there is nothing behind it."""
+class Step(NamedTuple):
+    """The events of one step that are meant, and where the next one begins."""
 
     ids: Sequence[UUID]
-    last: UUID | None
-    end: bool
+    place: UUID
+
+
+BEGINNING: Final = UUID(int=0)
 
 
 async def refuse_missing(connection: "Connection", ids: Sequence[UUID]) -> None:
@@ -66,16 +68,20 @@ async def refuse_missing(connection: "Connection", ids: Sequence[UUID]) -> None:
         raise EventsMissing(f"no event has the id {names}; nothing was done")
 
 
-async def window(connection: "Connection", selection: Selection, after: UUID, most: int) -> Window:
-    """The next step behind ``after``, with at most ``most`` events that are meant."""
-    query, arguments = window_statement(selection, after, most)
-    row = await connection.fetchrow(query, *arguments)
-    assert row is not None  # noqa: S101 - sub-selects alone always give a row
-    full = len(row["ids"]) == most
-    return Window(row["ids"], row["ids"][-1] if full else row["last"], not full and row["number"] < WINDOW)
+async def steps(connection: "Connection", selection: Selection, place: UUID, most: int) -> AsyncIterator[Step]:
+    """The steps behind a place, each with at most ``most`` events; the statement of each looks at few rows."""
+    end = False
+    while not end:
+        query, arguments = step_statement(selection, place, most)
+        row = await connection.fetchrow(query, *arguments)
+        assert row is not None  # noqa: S101 - sub-selects alone always give a row
+        full = len(row["ids"]) == most
+        end = not full and row["number"] < WINDOW
+        place = (row["ids"][-1] if full else row["last"]) or place
+        yield Step(row["ids"], place)
 
 
-def window_statement(selection: Selection, after: UUID, most: int) -> tuple[str, list[object]]:
+def step_statement(selection: Selection, after: UUID, most: int) -> tuple[str, list[object]]:
     """The statement of a step and its arguments."""
     walk = Conditions()
     walk.add("id > {}", after)

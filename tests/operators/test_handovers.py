@@ -2,6 +2,7 @@
 
 import getpass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -115,10 +116,13 @@ def test_one_is_explained_in_a_sentence(
 def test_an_unknown_hand_over_handler_or_change_is_an_error(store: Any, penstock: Any) -> None:
     """Exit status 1 with a sentence, and what does exist is as before."""
     _feed(store, "parked")
+    store.run(handler("shop"))
     assert (1, "penstock: there is no hand-over 7\n") == penstock("handovers", "show", 7)[::2]
     for arguments, sentence in (
         (("1", "7"), "there is no hand-over 7"),
-        (("--change", "9"), "the change 9 was handed to nobody"),
+        (("--change", "9"), "there is no change 9 in the feed"),
+        (("--change", "1", "--handler", "shop"), "the change 1 was handed to nobody"),
+        (("--change", f"chg_{0:032x}"), "no change of this installation has the id"),
         (("--handler", "nobody"), "there is no handler nobody"),
     ):
         for command in (("replay",), ("discard", "--reason", "x")):
@@ -227,6 +231,106 @@ def test_discarding_by_filters_is_about_parked_ones_unless_a_state_is_named(stor
     penstock("handovers", "discard", "--handler", "crm", "--reason", "old")
     penstock("handovers", "discard", "--state", "waiting", "--reason", "old")
     assert [(1, "discarded"), (2, "discarded"), (3, "pending")] == _states(store)
+
+
+def test_a_change_is_found_by_the_id_that_its_receiver_has(store: Any, penstock: Any) -> None:
+    """Shown with what became of it at each handler, discarded ones too; listed, discarded and sent again by it."""
+    _feed(store, "done", "parked", "done", error_reason="refused")
+    store.run(handler("shop"), handover(2, handler="shop", state="discarded"))
+    ids = [line["id"] for line in penstock("changes", "tail", "--json").lines]
+    (shown,) = penstock("changes", "show", ids[1], "--json").lines
+    assert (2, ids[1], "r2") == (shown["seq"], shown["id"], shown["external_id"])
+    assert {("crm", "parked"), ("shop", "discarded")} == {
+        (each["handler"], each["state"]) for each in shown["handovers"]
+    }
+    assert {ids[1]} == {each["change"] for each in shown["handovers"]}
+    assert shown == penstock("changes", "show", 2, "--json").lines[0]
+    assert b"refused" in penstock("changes", "show", ids[1]).output
+    assert [(2, "crm"), (4, "shop")] == sorted(
+        (line["id"], line["handler"]) for line in penstock("handovers", "list", "--change", ids[1], "--json").lines
+    )
+    assert 0 == penstock("handovers", "replay", "--change", ids[1], "--handler", "crm").status
+    assert 0 == penstock("handovers", "discard", "--change", ids[1], "--handler", "crm", "--reason", "x").status
+    assert [(1, "done"), (2, "discarded"), (3, "done"), (4, "discarded")] == _states(store)
+    store.run("DELETE FROM handovers WHERE change_id = 3", "DELETE FROM changes WHERE id = 3")
+    for name, sentence in ((ids[2], f"the change {ids[2]} is not kept any more"), ("3", "there is no change 3")):
+        result = penstock("changes", "show", name)
+        assert (1, True) == (result.status, sentence in result.errors)
+    assert 2 == penstock("changes", "show", "chg_5e0c").status
+
+
+def _with_handler(folder: Path, kinds: str) -> None:
+    (folder / "penstock.toml").write_text(
+        f'[[handlers]]\nname = "crm"\nurl = "http://127.0.0.1:1"\nkinds = {kinds}\nops = ["created", "updated"]\n'
+        'secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"\nbudget = { calls = 60, seconds = 60 }\n'
+    )
+
+
+def test_a_handler_gets_what_it_never_had(store: Any, penstock: Any, tmp_path: Path) -> None:
+    """Only what it wants now, what it never had, and what the filters let through; a dry run says how many."""
+    _with_handler(tmp_path, '["a.b", "a.c"]')
+    store.run(
+        handler(cursor=6),
+        *(
+            change(f"r{seq}", seq=seq, at=NOW, kind=kind, op=op)
+            for seq, (kind, op) in enumerate(
+                [("a.b", "created"), ("a.c", "updated"), ("a.d", "updated"), ("a.b", "deleted"), ("a.b", "updated")], 1
+            )
+        ),
+        *(change(f"r{seq}", seq=seq, at=NOW, kind="a.b") for seq in (6, 7)),
+        handover(5, state="parked"),
+    )
+    missing = ("handovers", "replay", "--handler", "crm", "--missing")
+    dry = penstock(*missing, "--dry-run", "--json")
+    assert [(1, "created", "r1"), (2, "updated", "r2"), (6, "updated", "r6")] == [
+        (line["seq"], line["op"], line["external_id"]) for line in dry.lines
+    ]
+    assert "3 changes: was never handed over to it" in dry.errors
+    assert "crm: 3 messages take 3 s or more in its budget" in dry.errors
+    assert [(1, "parked")] == _states(store)
+    assert [1, 2] == [
+        line["seq"] for line in penstock(*missing, "--change", 1, "--change", 2, "--dry-run", "--json").lines
+    ]
+    assert [] == penstock(*missing, "--provider", "paybook", "--dry-run", "--json").lines
+    assert [6] == [line["seq"] for line in penstock(*missing, "--after", 2, "--dry-run", "--json").lines]
+    assert "1 change: " in penstock(*missing, "--kind", "a.c", "--reason", "asked for").errors
+    (made,) = penstock("handovers", "list", "--kind", "a.c", "--json").lines
+    assert (2, "pending", f"replayed: asked for (by {ME})") == (made["seq"], made["state"], made["note"])
+    assert "2 changes: " in penstock(*missing).errors
+    result = penstock(*missing)
+    assert (0, True) == (result.status, "no such change that crm wants and never had" in result.errors)
+    assert 1 == penstock(*missing, "--change", 3).status
+    assert [1, 2, 5, 6] == [row["seq"] for row in store.rows("SELECT seq FROM handovers ORDER BY seq")]
+    newest = penstock("replays", "list", "--json").lines[-2]
+    assert ({"handler": "crm", "missing": True}, {"made": 2}) == (newest["asked"], newest["counts"])
+
+
+def test_what_nobody_knows_the_wishes_of_gets_nothing(store: Any, penstock: Any, tmp_path: Path) -> None:
+    """A handler that left the settings, or was never there; and --missing alone, or beside what contradicts it."""
+    store.run(handler(), change("r1", seq=1, at=NOW))
+    result = penstock("handovers", "replay", "--handler", "crm", "--missing")
+    assert (1, True) == (result.status, "nobody knows which changes it wants" in result.errors)
+    _with_handler(tmp_path, "[]")
+    store.run("DELETE FROM handlers")
+    assert "there is no handler crm" in penstock("handovers", "replay", "--handler", "crm", "--missing").errors
+    for arguments in (("--since", "1h"), ("--handler", "crm", "--state", "parked"), ("1", "--handler", "crm")):
+        assert 2 == penstock("handovers", "replay", "--missing", *arguments).status
+    assert [] == store.rows("SELECT FROM handovers")
+
+
+def test_a_handler_that_will_not_come_back_is_forgotten(store: Any, penstock: Any, tmp_path: Path) -> None:
+    """With all that waited for it; not one that is in the settings, and nobody else's."""
+    _feed(store, "done", "parked", "pending")
+    store.run(handler("shop"), handover(1, handler="shop", state="parked"))
+    _with_handler(tmp_path, "[]")
+    result = penstock("handlers", "forget", "crm", "--yes")
+    assert (1, True) == (result.status, "take it out first" in result.errors)
+    (tmp_path / "penstock.toml").write_text("")
+    assert 2 == penstock("handlers", "forget", "crm").status
+    assert (0, "crm is forgotten, with 3 hand-overs.\n") == penstock("handlers", "forget", "crm", "--yes")[::2]
+    assert ["shop"] == [row["name"] for row in store.rows("SELECT name FROM handlers")]
+    assert [(4, "parked")] == _states(store)
+    assert 1 == penstock("handlers", "forget", "crm", "--yes").status
 
 
 @pytest.mark.parametrize("command", [("replay",), ("discard", "--reason", "x")])

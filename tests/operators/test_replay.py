@@ -9,8 +9,10 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from pydantic import SecretStr
 
 from operators.rows import NOW, event, fetch, link, new_id
+from shared.sealing import Keys, generate_key
 
 
 WORKER = UUID(int=7)
@@ -239,8 +241,37 @@ def test_a_dry_run_says_what_its_calls_take_in_the_accounts_budgets(store: Any, 
     result = penstock("events", "replay", "--provider", "imin", "--dry-run", "--json")
     assert 7 == len(result.lines)
     assert "imin main: 7 events, about 5 calls; with what waits already, 5 calls at 2/min" in result.errors
-    assert "1 of them never made a call" in result.errors
+    assert "1 of them never made a call and cannot be planned as they are" in result.errors
     assert [] == store.rows("SELECT FROM replays")
+
+
+def test_a_dry_run_plans_what_was_never_planned(store: Any, penstock: Any, tmp_path: Path) -> None:
+    """From the kept bodies, with the settings of now: shared calls count once, the unreadable stays unknown."""
+    key = generate_key()
+    keys = Keys.parse([SecretStr(key)])
+    (tmp_path / "penstock.toml").write_text(
+        '[[imin.accounts]]\nname = "main"\nbase_url = "http://127.0.0.1:1"\nwebhook_keys = ["in"]\napi_key = "out"\n'
+        "budget = { calls = 2, seconds = 60 }\n"
+    )
+    ids = [new_id() for _ in range(5)]
+    bodies = [
+        f'{{"@id": "http://127.0.0.1:1/api/v2/customer-accounts/{name}", "identifier": "{name}"}}'.encode()
+        for name in ("a", "b", "b")
+    ]
+    store.run(
+        *(
+            event(event_id, state="parked", error_reason="account-removed", body=keys.seal(body, event_id))
+            for event_id, body in zip(ids, [*bodies, b"not JSON"], strict=False)
+        ),
+        event(ids[4], state="failed"),
+        fetch("c", path="/api/v2/customer-accounts/c"),
+        link(ids[4], 1),
+    )
+    result = penstock("events", "replay", "--provider", "imin", "--dry-run", PENSTOCK_ENCRYPTION_KEYS=key)
+    assert "imin main: 5 events, about 3 calls; with what waits already, 3 calls at 2/min" in result.errors
+    assert "1 of them never made a call and cannot be planned as they are" in result.errors
+    assert {"parked", "failed"} == {row["state"] for row in store.rows("SELECT state FROM events")}
+    assert 1 == len(store.rows("SELECT FROM fetches"))
 
 
 def test_account_event_type_reason_and_until_narrow_a_replay(store: Any, penstock: Any) -> None:

@@ -10,7 +10,6 @@ import uuid
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import UUID
 
 import asyncpg
 import pytest
@@ -256,7 +255,7 @@ async def test_what_operators_do_again_or_discard(db: Any, found: Found) -> None
         selecting.Selection(state="done", since=now - timedelta(days=3), until=now - timedelta(days=2)),
         selecting.Selection(error="refused"),
     ):
-        step = await selecting.window(db, meant, newest if meant.error else UUID(int=0), 500)
+        step = await anext(selecting.steps(db, meant, newest if meant.error else selecting.BEGINNING, 500))
         await selecting.locked(db, meant, step.ids)
         await touching.touched(db, step.ids)
     await _drain(replaying.replay(db, selecting.Selection(ids=[newest]), note="because"))

@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 from uuid import UUID
 
 from shared.handlers.change import OutgoingChange
-from shared.store.handovers.message_ids import MESSAGE_ID
+from shared.store.handovers.message_ids import MADE_OF, message_id
 from shared.store.postgres import Connection
 
 
@@ -20,6 +20,9 @@ PAGE_CHANGES = 1000
 
 PAGES_AT_ONCE = 3
 """So many pages are made in one claim; where they hold nothing that may be taken, the next claim goes on."""
+
+LANE = "('x' || left(md5(concat_ws(E'\\x1f', provider, account, kind, external_id)), 16))::bit(64)::bigint"
+"""As SQL, a digest of the record that a change is of: of a lane one hand-over runs at a time."""
 
 LONGEST_QUIET_SECONDS = 60.0
 """A handler of which all waits for later attempts is looked at so often all the same."""
@@ -165,21 +168,20 @@ async def _note_quiet(connection: Connection, subscription: Subscription) -> Non
 async def _make(connection: Connection, subscription: Subscription) -> bool:
     """Turn the next page of the feed into hand-overs; False when the feed has no more."""
     looked_at: int = await connection.fetchval(
-        """
+        f"""
         WITH page AS MATERIALIZED (
             SELECT seq, id, op, provider, account, kind, external_id FROM changes
             WHERE seq > (SELECT cursor FROM handlers WHERE name = $1) ORDER BY seq LIMIT $4
         ), made AS (
             INSERT INTO handovers (handler, change_id, seq, lane)
-            SELECT $1, id, seq,
-                   ('x' || left(md5(concat_ws(E'\\x1f', provider, account, kind, external_id)), 16))::bit(64)::bigint
-            FROM page WHERE (cardinality($2::text[]) = 0 OR kind = ANY($2)) AND op = ANY($3::text[])
+            SELECT $1, id, seq, {LANE} FROM page
+            WHERE (cardinality($2::text[]) = 0 OR kind = ANY($2)) AND op = ANY($3::text[])
             ON CONFLICT DO NOTHING
         ), moved AS (
             UPDATE handlers SET cursor = (SELECT max(seq) FROM page) WHERE name = $1 AND EXISTS (SELECT FROM page)
         )
         SELECT count(*) FROM page
-        """,
+        """,  # noqa: S608 - put together from constants
         subscription.name,
         subscription.kinds,
         subscription.ops,
@@ -214,8 +216,7 @@ async def _take(connection: Connection, subscription: Subscription, worker: UUID
             FROM due WHERE h.id = due.id RETURNING h.id, h.token, h.attempts, h.change_id, h.seq
         )
         SELECT t.id, t.token, t.attempts, t.seq, c.op, c.provider, c.account, c.kind, c.external_id, c.changed,
-               c.event_id, c.at, r.data::text AS record, r.sealed,
-               {MESSAGE_ID} AS message_id
+               c.event_id, c.at, r.data::text AS record, r.sealed, {MADE_OF}
         FROM taken t CROSS JOIN installation i LEFT JOIN changes c ON c.id = t.change_id
         LEFT JOIN records r ON r.provider = c.provider AND r.account = c.account AND r.kind = c.kind
                            AND r.external_id = c.external_id
@@ -232,7 +233,7 @@ async def _take(connection: Connection, subscription: Subscription, worker: UUID
             row["token"],
             row["attempts"],
             OutgoingChange(
-                row["message_id"],
+                message_id(row["change_id"], row["mark"], row["key"]),
                 row["seq"],
                 row["op"],
                 row["provider"],

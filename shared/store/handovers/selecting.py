@@ -30,7 +30,7 @@ class Selection(NamedTuple):
     """Which hand-overs: those with these ids or of these changes (by seq), let through by the filters (None means any).
 
     Discarded ones only by id, or where that state is asked for. ``since`` and ``until`` are about when the change
-    happened, ``error`` is the reason of the last failure.
+    happened, ``after`` is the seq behind which they begin, ``error`` is the reason of the last failure.
     """
 
     ids: Sequence[int] = ()
@@ -42,6 +42,7 @@ class Selection(NamedTuple):
     error: str | None = None
     since: datetime | None = None
     until: datetime | None = None
+    after: int | None = None
 
 
 class Place(NamedTuple):
@@ -88,7 +89,10 @@ async def refuse_missing(connection: Connection, selection: Selection) -> Select
     )
     if missing := sorted({row["seq"] for row in rows if row["id"] is None}):
         names = ", ".join(map(str, missing))
-        raise HandoversMissing(f"the change {names} was handed to nobody that is meant; nothing was done")
+        raise HandoversMissing(
+            f"the change {names} was handed to nobody that is meant, which --handler with --missing does;"
+            " nothing was done"
+        )
     return selection._replace(ids=[row["id"] for row in rows], changes=())
 
 
@@ -122,6 +126,7 @@ def step_statement(
     walk.add("h.handler = {}", place.handler)
     walk.add("h.seq > {}", place.seq)
     walk.add("h.seq BETWEEN {} AND {}", *bounds)
+    walk.add_if("h.seq > {}", selection.after)
     meant = Conditions()
     meant.arguments = walk.arguments  # the numbers go on
     _filter(meant, selection)

@@ -3,11 +3,12 @@
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, literal_column, select, true
+from sqlalchemy import ColumnElement, Select, select, true
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from shared.store.handovers.message_ids import MESSAGE_ID
-from shared.store.reading.connecting import in_batches
+from shared.store.handovers.finding import find_change
+from shared.store.handovers.message_ids import message_id
+from shared.store.reading.connecting import driver_of, in_batches
 from shared.store.reading.shapes import Change
 from shared.store.schema import changes, installation
 
@@ -15,6 +16,9 @@ from shared.store.schema import changes, installation
 _C = changes.alias("c")
 _I = installation.alias("i")
 _COLUMNS: tuple[ColumnElement[Any], ...] = (
+    _C.c.id,
+    _C.c.mark,
+    _I.c.key,
     _C.c.seq,
     _C.c.op,
     _C.c.provider,
@@ -24,14 +28,13 @@ _COLUMNS: tuple[ColumnElement[Any], ...] = (
     _C.c.changed,
     _C.c.event_id,
     _C.c.at,
-    literal_column(MESSAGE_ID).label("id"),
 )
 
 
 async def changes_after(connection: AsyncConnection, after: int, *, limit: int = 0) -> AsyncIterator[Sequence[Change]]:
     """The numbered changes past ``after`` in order, in batches; ``limit`` 0 is all."""
     statement = _numbered().where(_C.c.seq > after).order_by(_C.c.seq)
-    async for batch in in_batches(connection, statement.limit(limit) if limit else statement, Change):
+    async for batch in in_batches(connection, statement.limit(limit) if limit else statement, _change):
         yield batch
 
 
@@ -43,8 +46,21 @@ async def newest_changes(connection: AsyncConnection, *, limit: int = 50) -> Asy
         statement = select(last).order_by(last.c.seq)
     else:
         statement = statement.order_by(_C.c.seq)
-    async for batch in in_batches(connection, statement, Change):
+    async for batch in in_batches(connection, statement, _change):
         yield batch
+
+
+async def found_change(connection: AsyncConnection, named: str) -> Change:
+    """The change with this seq or id. Raises ChangeMissing, also while it has no place in the feed yet."""
+    number = await find_change(await driver_of(connection), named)
+    (row,) = await connection.execute(_numbered().where(_C.c.id == number))
+    return _change(*row)
+
+
+def _change(number: int, mark: bytes | None, key: bytes, *rest: Any) -> Change:
+    seq, op, provider, account, kind, external_id, changed, event_id, at = rest
+    named = message_id(number, mark, key)
+    return Change(seq, op, provider, account, kind, external_id, changed, event_id, at, named)
 
 
 def _numbered() -> Select[Any]:

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import asyncpg
 from sqlalchemy import Select
@@ -12,7 +12,7 @@ from sqlalchemy.pool import NullPool
 
 from shared.errors import SettingsError, StoreAway
 from shared.settings import without_password
-from shared.store.postgres import AWAY, CONNECT_SECONDS, STATEMENT_SECONDS, for_sqlalchemy
+from shared.store.postgres import AWAY, CONNECT_SECONDS, STATEMENT_SECONDS, Connection, for_sqlalchemy
 
 
 T = TypeVar("T")
@@ -66,6 +66,12 @@ async def reading(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
         if not (error.connection_invalidated or isinstance(cause, AWAY)):
             raise
         raise _away(engine, cause or error) from None
+
+
+async def driver_of(connection: AsyncConnection) -> Connection:
+    """The same connection, for what asks asyncpg itself."""
+    driver: Any = (await connection.get_raw_connection()).driver_connection
+    return cast("Connection", driver)
 
 
 async def in_batches(

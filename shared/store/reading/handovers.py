@@ -7,8 +7,9 @@ from typing import Any, Final, NamedTuple
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from shared.store.handovers.message_ids import MESSAGE_ID
+from shared.store.handovers.message_ids import MADE_OF, message_id
 from shared.store.handovers.selecting import CHANGE_OF, seq_bounds
+from shared.store.reading.connecting import driver_of
 from shared.store.reading.shapes import Handover, error_of
 from shared.store.schema import HANDOVER_STATES
 
@@ -20,7 +21,7 @@ _NEWEST: Final = 2**63 - 1
 
 
 class Filters(NamedTuple):
-    """Which hand-overs; None means any. Discarded ones only where the state is asked for."""
+    """Which hand-overs; None means any. Discarded ones only where the state or the change (by seq) is asked for."""
 
     handler: str | None = None
     state: str | None = None
@@ -28,12 +29,13 @@ class Filters(NamedTuple):
     kind: str | None = None
     error: str | None = None
     since: datetime | None = None
+    change: int | None = None
 
 
 _ANY = Filters()
 
 _COLUMNS = f"""
-    h.id, h.handler, h.seq, {MESSAGE_ID} AS change, h.state, h.attempts, h.status, h.error_reason, h.error_detail,
+    h.id, h.handler, h.seq, {MADE_OF}, h.state, h.attempts, h.status, h.error_reason, h.error_detail,
     c.op, c.provider, c.account, c.kind, c.external_id, c.event_id, c.at, h.created_at,
     CASE WHEN h.state IN ('pending', 'waiting') THEN h.due_at END AS next_attempt_at, h.finished_at, h.note
 """
@@ -73,17 +75,18 @@ async def list_handovers(
     connection: AsyncConnection, filters: Filters = _ANY, *, limit: int = 50
 ) -> AsyncIterator[Sequence[Handover]]:
     """Hand-overs in batches; ``limit`` 0 is all."""
-    first_seq = 0
+    first_seq, last_seq = filters.change or 0, filters.change or _NEWEST
     if filters.since is not None:
-        driver: Any = (await connection.get_raw_connection()).driver_connection
-        first_seq, _ = await seq_bounds(driver, filters.since, None)
-    states = [filters.state] if filters.state else [state for state in HANDOVER_STATES if state != "discarded"]
+        since_seq, _ = await seq_bounds(await driver_of(connection), filters.since, None)
+        first_seq = max(first_seq, since_seq)
+    unasked = () if filters.state or filters.change else ("discarded",)
+    states = [filters.state] if filters.state else [state for state in HANDOVER_STATES if state not in unasked]
     narrow = any((filters.provider, filters.kind, filters.error, filters.since))
     arguments = {
         **filters._asdict(),
         "states": states,
         "most": PAGE if narrow or not limit else min(limit, PAGE),
-        "seq": _NEWEST,
+        "seq": last_seq,
         "id": _NEWEST,
     }
     left = limit or _NEWEST
@@ -109,7 +112,7 @@ def _handover(row: Any) -> Handover:
         id=row.id,
         handler=row.handler,
         seq=row.seq,
-        change=row.change,
+        change=None if row.change_id is None else message_id(row.change_id, row.mark, row.key),
         state=row.state,
         attempts=row.attempts,
         status=row.status,

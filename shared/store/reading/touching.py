@@ -37,6 +37,18 @@ class Touched:
         self.without_calls.update(other.without_calls)
 
 
+async def without_calls(connection: Connection, events: Sequence[UUID]) -> Sequence[UUID]:
+    """Those of the events that never made a call."""
+    rows = await connection.fetch(
+        """
+        SELECT id FROM unnest($1::uuid[]) AS id
+        WHERE NOT EXISTS (SELECT FROM event_fetches l WHERE l.event_id = id) ORDER BY id
+        """,
+        list(events),
+    )
+    return [row["id"] for row in rows]
+
+
 async def touched(connection: Connection, events: Sequence[UUID]) -> Touched:
     """What a replay of these events would touch."""
     result = Touched()

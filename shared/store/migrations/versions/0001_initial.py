@@ -231,6 +231,7 @@ STATEMENTS = (
     "CREATE INDEX changes_unnumbered ON changes (id) WHERE seq IS NULL",
     "CREATE INDEX changes_of_entity ON changes (external_id, id)",
     "CREATE INDEX changes_of_event ON changes (event_id, id) WHERE event_id IS NOT NULL",
+    "CREATE INDEX changes_marked ON changes (mark) WHERE mark IS NOT NULL",
     """
     CREATE TABLE handlers (
         name TEXT NOT NULL,
@@ -326,7 +327,7 @@ STATEMENTS = (
     """,
     """
     COMMENT ON TABLE installation
-    IS 'Made with the tables and kept for ever: the ids of changes are digests under this key'
+    IS 'Made with the tables and kept for ever: the ids of changes are made with this key'
     """,
     # gen_random_uuid draws on the server's strong source; two of them hold 244 random bits
     """
