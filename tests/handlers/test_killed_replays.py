@@ -55,7 +55,7 @@ class Penstock:
         chance = random.Random(6)  # noqa: S311 - a test that repeats
         for _ in range(KILLS):
             done = self.replayed()
-            with self.start(*arguments, "--rate", "50/s") as process:
+            with self.start(*arguments, "--rate", "25/s") as process:
                 until(lambda: self.replayed() > done, 120)  # noqa: B023 - awaited within this turn
                 time.sleep(chance.random() / 2)  # any moment of a batch or of a pause
                 process.send_signal(signal.SIGKILL)
