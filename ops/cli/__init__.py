@@ -65,7 +65,7 @@ Such a module has ``app = typer.Typer(add_completion=False)`` with one command, 
 _SERVERS = frozenset({"ingress", "worker", "relay", "console", "flower"})
 
 
-_SCREENS = frozenset({"rich.console", "rich.progress", "rich.traceback"})
+_SCREENS = frozenset({"rich.console", "rich.pretty", "rich.progress", "rich.traceback"})
 """structlog and httpx load them for a screen of their own wherever they find them (``structlog/dev.py``,
 ``httpx/_main.py``): 4 MB of every process that serves and shows nothing."""
 
@@ -74,16 +74,33 @@ _TELEMETRY = frozenset({"opentelemetry"})
 traces are wanted, ``shared.tracing`` loads it afterwards."""
 
 
+_NO_PLUGINS = "PYDANTIC_DISABLE_PLUGINS"
+"""pydantic looks through every installed package for plugins when the first model is made: 60 ms of every start. Ours
+need none; an application's handlers, which are imported later, get theirs."""
+
+
 @contextmanager
 def _without(modules: frozenset[str]) -> Iterator[None]:
-    """Import as if these were not installed."""
+    """Import as if these, and plugins of pydantic, were not installed."""
     hidden = modules - sys.modules.keys()
     sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]  # None: the import system's "not there"
+    plugins = os.environ.get(_NO_PLUGINS)
+    os.environ[_NO_PLUGINS] = "__all__"
     try:
         yield
     finally:
+        if plugins is None:
+            del os.environ[_NO_PLUGINS]
+        else:
+            os.environ[_NO_PLUGINS] = plugins
         for name in hidden:
             del sys.modules[name]
+
+
+def load(name: str) -> Any:
+    """Import a command's module, without what it has no use for."""
+    with _without(_TELEMETRY | _SCREENS if name in _SERVERS else _TELEMETRY):
+        return import_module(f"{__name__}.{COMMANDS[name].module}")
 
 
 class _OnDemand(TyperGroup):
@@ -103,9 +120,7 @@ class _OnDemand(TyperGroup):
         name, stand_in, rest = super().resolve_command(ctx, args)
         if name is None or stand_in is None:
             return name, stand_in, rest
-        with _without(_TELEMETRY | _SCREENS if name in _SERVERS else _TELEMETRY):
-            module = import_module(f"{__name__}.{COMMANDS[name].module}")
-        command = typer.main.get_command(module.app)
+        command = typer.main.get_command(load(name).app)
         return name, command, rest
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from ops.supervisor.heartbeat import Heartbeat
 from ops.supervisor.logs import tail
-from ops.supervisor.process import Process, Program
+from ops.supervisor.process import Process, Program, Running
 
 
 FIRST_PAUSE_SECONDS = 0.5
@@ -26,8 +26,8 @@ class Child:
     def __init__(
         self,
         program: Program,
-        spawn: Callable[[], Process] | None = None,
-        process: Process | None = None,
+        spawn: Callable[[], Running] | None = None,
+        process: Running | None = None,
         heartbeat: Heartbeat | None = None,
     ) -> None:
         self.program = program
@@ -39,7 +39,7 @@ class Child:
         self._begun = 0.0
         self._due: float | None = None
 
-    def start(self) -> Process:
+    def start(self) -> Running:
         """Start it now."""
         self._due = self._kill_at = None
         self._begun = time.monotonic()

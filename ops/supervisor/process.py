@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from ops.supervisor.alive import started_at
 
@@ -38,6 +39,25 @@ class Program:
     """Open files that it inherits under the same numbers."""
     niceness: int = 0
     """How far it stands back from the processor behind the others; 19 is the furthest."""
+
+
+class Running(Protocol):
+    """A process of ours, however it was started."""
+
+    pid: int
+    started: int
+
+    def ended(self) -> int | None:
+        """The exit status (or minus a signal's number) once it has ended."""
+
+    def stop(self) -> None:
+        """Ask it to end in its own way."""
+
+    def kill(self) -> None:
+        """End it and its whole group at once."""
+
+    def wait(self, seconds: float) -> bool:
+        """Whether it ended within this time."""
 
 
 def launched(argv: Sequence[str], stop_signal: signal.Signals, owner: Owner | None, niceness: int = 0) -> list[str]:

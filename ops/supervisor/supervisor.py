@@ -48,7 +48,9 @@ class Supervisor:
     ) -> None:
         self._settings = settings
         self._stages = (first, others)
-        self._children = [(role, Child(role.program, heartbeat=_heartbeat_of(role))) for role in (*first, *others)]
+        self._children = [
+            (role, Child(role.program, role.spawn, heartbeat=_heartbeat_of(role))) for role in (*first, *others)
+        ]
         self._servers = servers
         self._installation = installation
         self._screen = screen

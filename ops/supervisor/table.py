@@ -9,9 +9,10 @@ from functools import partial
 from pathlib import Path
 
 from ops.installation import environment
+from ops.supervisor.forked import Forked
 from ops.supervisor.heartbeat import SILENT_SECONDS
 from ops.supervisor.ports import Ports, reachable
-from ops.supervisor.process import Program
+from ops.supervisor.process import Process, Program, Running
 from ops.supervisor.stores import Stores
 from penstock.loading import any_installed
 from shared.configuration import read_configuration
@@ -56,6 +57,15 @@ class Role:
     """How long it may touch nothing."""
     wanted: Callable[[], bool] = lambda: True
     """Whether there is anything to do for it: it is started once there is, and runs on whatever comes."""
+    forked: Sequence[str] = ()
+    """What follows ``penstock``, for a command that begins as a fork (``ops.supervisor.preloading`` has loaded it)."""
+
+    def spawn(self) -> Running:
+        """Start it: as a fork if it can be, for that takes a tenth of the time."""
+        if self.forked:
+            with suppress(OSError, EOFError):  # the fork server did not start, or died just now
+                return Forked(self.program, self.forked)
+        return Process(self.program)
 
     @property
     def feeds(self) -> bool:
@@ -132,7 +142,9 @@ def roles(settings: Settings, options: Options, ports: Ports) -> list[Role]:
         )
     ]
     heartbeat = _heartbeat(settings, "relay")
-    relay = Role(_program(settings, options, "relay", "relay", "--heartbeat", str(heartbeat)), heartbeat=heartbeat)
+    arguments = ("relay", "--heartbeat", str(heartbeat))
+    program = _program(settings, options, "relay", *arguments)
+    relay = Role(program, heartbeat=heartbeat, forked=_forked(options, *arguments))
     return [*ingress, *workers, relay, *pages]
 
 
@@ -145,6 +157,7 @@ def _ingress(settings: Settings, options: Options, name: str, handed: int) -> Ro
         ready_url=f"{ingress_url(settings)}/health/ready",
         heartbeat=heartbeat,
         silent_seconds=INGRESS_SILENT_SECONDS,
+        forked=_forked(options, *arguments),
     )
 
 
@@ -153,7 +166,7 @@ def _worker(settings: Settings, options: Options, provider: str) -> Role:
     heartbeat = _heartbeat(settings, name)
     arguments = ("worker", provider, "--heartbeat", str(heartbeat))
     program = _program(settings, options, name, *arguments, niceness=FOLLOWS_UP)
-    role = Role(program, heartbeat=heartbeat)
+    role = Role(program, heartbeat=heartbeat, forked=_forked(options, *arguments))
     return replace(role, wanted=partial(_any_handler, settings.config)) if provider == HANDLERS else role
 
 
@@ -166,6 +179,11 @@ def _any_handler(config: Path) -> bool:
 
 def _heartbeat(settings: Settings, name: str) -> Path:
     return settings.data / "run" / "heartbeats" / name
+
+
+def _forked(options: Options, *arguments: str) -> Sequence[str]:
+    """The arguments, unless another program stands in for ours."""
+    return arguments if options.command == PENSTOCK else ()
 
 
 def _program(settings: Settings, options: Options, name: str, *arguments: str, niceness: int = 0) -> Program:

@@ -15,7 +15,7 @@ from ops.cli import app
 from typer.main import get_command
 group = get_command(app)
 _, command, _ = group.resolve_command(group.make_context("penstock", ["{name}", "--help"]), ["{name}"])
-assert not {{"rich.console", "rich.traceback"}} & sys.modules.keys()
+assert not {{"rich.console", "rich.traceback", "rich.pretty"}} & sys.modules.keys()
 sys.argv = ["penstock", "{name}", "--help"]
 app(prog_name="penstock")
 """
