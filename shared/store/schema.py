@@ -243,8 +243,9 @@ changes = Table(
     CheckConstraint("op IN ('created', 'updated', 'deleted')", name="changes_op"),
     Index("changes_seq", "seq", unique=True, postgresql_where=text("seq IS NOT NULL")),
     Index("changes_unnumbered", "id", postgresql_where=text("seq IS NULL")),
-    Index("changes_of_entity", "external_id", "id"),
-    Index("changes_of_event", "event_id", "id", postgresql_where=text("event_id IS NOT NULL")),
+    # Both without what has no number yet: to number a change rewrites it, and it would be entered twice.
+    Index("changes_of_entity", "external_id", "id", postgresql_where=text("seq IS NOT NULL")),
+    Index("changes_of_event", "event_id", "id", postgresql_where=text("event_id IS NOT NULL AND seq IS NOT NULL")),
     Index("changes_marked", "mark", postgresql_where=text("mark IS NOT NULL")),
     comment="The change feed; seq is given after the commit, one sequencer at a time, so no reader passes a late entry",
 )

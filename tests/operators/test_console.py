@@ -197,7 +197,7 @@ def test_each_filter_lets_its_events_through_and_no_other(store: Any, console: h
         event(called, received_at=latest),
         fetch("a", path="/v1/customers/4711"),
         link(called, 1),
-        change("4711", provider="magicline", kind="magicline.customer", event_id=second),
+        change("4711", provider="magicline", kind="magicline.customer", event_id=second, seq=1),
     )  # fmt: skip
     for query, found in {
         "provider=magicline": {wanted, second},

@@ -44,8 +44,10 @@ _VARIED = (
     SELECT 'imin', 'main', 'imin.customer-account', 'c-' || n, '{}', n, now(), now() FROM generate_series(1, 20000) AS n
     """,
     """
-    INSERT INTO changes (op, provider, account, kind, external_id, changed, event_id)
-    SELECT 'created', 'imin', 'main', 'imin.customer-account', 'c-' || row_number() OVER (), '{}', id FROM events
+    INSERT INTO changes (seq, op, provider, account, kind, external_id, changed, event_id)
+    SELECT row_number() OVER (), 'created', 'imin', 'main', 'imin.customer-account', 'c-' || row_number() OVER (), '{}',
+           id
+    FROM events
     """,
     """
     INSERT INTO handovers (handler, change_id, seq, lane, state) SELECT 'crm', id, id, id, 'done' FROM changes

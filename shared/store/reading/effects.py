@@ -64,8 +64,13 @@ _CHANGE = (
 
 
 async def effects_of(connection: AsyncConnection, event_id: UUID) -> Sequence[Effect]:
-    """The first hundred changes that an event made, in their order."""
-    statement = select(*_CHANGE).where(changes.c.event_id == event_id).order_by(changes.c.id).limit(SHOWN)
+    """The first hundred changes that an event made and the feed has, in their order."""
+    statement = (
+        select(*_CHANGE)
+        .where(changes.c.event_id == event_id, changes.c.seq.is_not(None))
+        .order_by(changes.c.id)
+        .limit(SHOWN)
+    )
     return [Effect(*row) for row in await connection.execute(statement)]
 
 
@@ -117,11 +122,11 @@ async def record_of(connection: AsyncConnection, key: tuple[str, str, str, str])
 
 
 async def history_of(connection: AsyncConnection, key: tuple[str, str, str, str]) -> Sequence[Effect]:
-    """The last hundred changes of a record, newest first."""
+    """The last hundred changes of a record that the feed has, newest first."""
     named = (changes.c.provider, changes.c.account, changes.c.kind, changes.c.external_id)
     statement = (
         select(*_CHANGE)
-        .where(*(column == value for column, value in zip(named, key, strict=True)))
+        .where(*(column == value for column, value in zip(named, key, strict=True)), changes.c.seq.is_not(None))
         .order_by(changes.c.id.desc())
         .limit(SHOWN)
     )

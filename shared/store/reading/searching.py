@@ -218,7 +218,7 @@ def _of_entity(entity: str) -> Any:
     )
     changed = (
         select(changes.c.event_id)
-        .where(changes.c.external_id == entity, changes.c.event_id.is_not(None))
+        .where(changes.c.external_id == entity, changes.c.event_id.is_not(None), changes.c.seq.is_not(None))
         .order_by(changes.c.id.desc())
         .limit(OF_ENTITY)
         .subquery()

@@ -229,8 +229,8 @@ STATEMENTS = (
     """,
     "CREATE UNIQUE INDEX changes_seq ON changes (seq) WHERE seq IS NOT NULL",
     "CREATE INDEX changes_unnumbered ON changes (id) WHERE seq IS NULL",
-    "CREATE INDEX changes_of_entity ON changes (external_id, id)",
-    "CREATE INDEX changes_of_event ON changes (event_id, id) WHERE event_id IS NOT NULL",
+    "CREATE INDEX changes_of_entity ON changes (external_id, id) WHERE seq IS NOT NULL",
+    "CREATE INDEX changes_of_event ON changes (event_id, id) WHERE event_id IS NOT NULL AND seq IS NOT NULL",
     "CREATE INDEX changes_marked ON changes (mark) WHERE mark IS NOT NULL",
     """
     CREATE TABLE handlers (
