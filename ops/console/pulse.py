@@ -2,17 +2,18 @@
 
 import asyncio
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
+from uuid import UUID
 
 import structlog
-from sqlalchemy import Select, func, select
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from shared.errors import StoreAway
 from shared.store.reading.connecting import reading
 from shared.store.reading.searching import id_at
-from shared.store.schema import events
 
 
 MINUTE: Final = 60
@@ -71,11 +72,22 @@ class Pulse:
             if minute > now - _UNSETTLED or minute not in self._counts
         ]
         async with reading(self._engine) as connection:
-            for minute in wanted[:_AT_ONCE]:
-                self._counts[minute] = (await connection.execute(_received_in(minute))).scalar_one()
+            found = await connection.execute(_RECEIVED, _spans(wanted[:_AT_ONCE]))
+            self._counts.update((minute, received) for minute, received in found)
         return len(wanted) > _AT_ONCE
 
 
-def _received_in(minute: int) -> Select[Any]:
-    first, after = (id_at(datetime.fromtimestamp(edge * MINUTE, UTC)) for edge in (minute, minute + 1))
-    return select(func.count()).select_from(events).where(events.c.id >= first, events.c.id < after)
+# One statement for all of them: a day of statements of their own kept a core busy for two seconds after each start.
+_RECEIVED: Final = text("""
+    SELECT span.minute, (SELECT count(*) FROM events WHERE id >= span.first AND id < span.after)
+    FROM unnest(CAST(:minutes AS bigint[]), CAST(:firsts AS uuid[]), CAST(:afters AS uuid[]))
+         AS span (minute, first, after)
+""")
+
+
+def _spans(minutes: Sequence[int]) -> dict[str, Sequence[int | UUID]]:
+    """The ids that each minute begins and ends with."""
+    firsts, afters = (
+        [id_at(datetime.fromtimestamp((minute + later) * MINUTE, UTC)) for minute in minutes] for later in (0, 1)
+    )
+    return {"minutes": minutes, "firsts": firsts, "afters": afters}
