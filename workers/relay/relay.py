@@ -142,7 +142,7 @@ class Relay:
             log.info("accounts are configured again; their events go on", events=went_on)
 
     async def _queue(self, connection: Connection) -> None:
-        providers = [provider for provider in PROVIDERS if await self._has_room(provider)]
+        providers = await self._with_room()
         for due, task in ((queueing.due_events, plan_task), (queueing.due_fetches, fetch_task)):
             async with connection.transaction():
                 for provider, ids in await due(connection, providers, IDS_A_TICK):
@@ -156,8 +156,13 @@ class Relay:
         for start in range(0, len(plain), IDS_A_MESSAGE):
             self._publisher.publish(task, queue, [plain[start : start + IDS_A_MESSAGE]])
 
-    async def _has_room(self, provider: str) -> bool:
+    async def _with_room(self) -> list[str]:
+        """The providers whose queues take more, asked for all at once."""
         try:
-            return int(await self._redis.llen(queue_of(provider))) < LONG_QUEUE
+            async with self._redis.pipeline(transaction=False) as asking:
+                for provider in PROVIDERS:
+                    asking.llen(queue_of(provider))
+                lengths = await asking.execute()
         except (RedisError, OSError) as error:
             raise StoreAway(f"Redis does not answer: {error}") from None
+        return [provider for provider, length in zip(PROVIDERS, lengths, strict=True) if length < LONG_QUEUE]
