@@ -28,10 +28,12 @@ PENSTOCK = (sys.executable, "-m", "ops")
 INGRESS_SILENT_SECONDS = 10.0
 """Who hangs keeps the connections that it has accepted: their senders wait for as long as it lives."""
 
-FOLLOWS_UP = 5
+FOLLOWS_UP = 10
 """Workers and pages stand back behind ingress and the stores: a provider waits seconds for its answer, follow-up may
-wait for as long as there is more to acknowledge. With 5, ingress has three times a worker's share, and a worker on a
-machine that is busy with other things still starts within seconds."""
+wait for as long as there is more to acknowledge. With 10, ingress has nine times a worker's share. Beside two programs
+that keep both cores busy a worker still has a tenth of one: it starts, as a fork, within two seconds, and its beats
+come in time. With 19 it would have a seventieth, too little for a beat every three seconds to be sure.
+"""
 
 
 @dataclass(frozen=True, slots=True)
