@@ -23,3 +23,28 @@ app(prog_name="penstock")
     done = subprocess.run([sys.executable, "-c", look], check=True, capture_output=True, timeout=60)
 
     assert f"penstock {name}" in done.stdout.decode()
+
+
+@pytest.mark.parametrize(
+    ("name", "foreign"),
+    [
+        ("ingress", "workers sqlalchemy alembic jinja2 aiohttp httpx tornado flower opentelemetry cloudevents"),
+        ("worker", "ingress uvicorn sqlalchemy alembic jinja2 tornado flower opentelemetry cloudevents"),
+        ("relay", "ingress uvicorn sqlalchemy alembic jinja2 tornado flower opentelemetry cloudevents"),
+    ],
+)
+def test_a_server_loads_only_what_it_is_for(name: str, foreign: str) -> None:
+    """Each of these costs every start of it tens of milliseconds, and memory for as long as it runs."""
+    look = f"""
+import sys
+from ops.cli import load
+load({name!r})
+print(*sorted({{module.partition(".")[0] for module in sys.modules}} & set({foreign.split()!r})))
+print(len(sys.modules))
+"""
+
+    done = subprocess.run([sys.executable, "-c", look], check=True, capture_output=True, timeout=60, text=True)
+
+    loaded, count = done.stdout.splitlines()
+    assert "" == loaded
+    assert int(count) < 1100, "ingress had 861 modules in all, a worker 995"
