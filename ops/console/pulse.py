@@ -19,8 +19,9 @@ from shared.store.reading.searching import id_at
 MINUTE: Final = 60
 DAY_MINUTES: Final = 24 * 60
 _EVERY_SECONDS: Final = 10.0
-_AT_ONCE: Final = 60
-"""So many past minutes are counted in one go: the day behind a fresh start is there within a few of them."""
+_AT_ONCE: Final = 240
+"""So many past minutes are counted in one go: the day behind a fresh start is there within a few of them, each of which
+connects anew."""
 _UNSETTLED: Final = 2
 """The newest minutes are counted again: the last one is not over, and a commit may come late."""
 

@@ -37,4 +37,4 @@ def test_a_day_is_counted_by_the_minute_in_a_few_statements(store: Any) -> None:
         return {int((now.timestamp() // 60) - bar.at.timestamp() // 60): bar.received for bar in bars if bar.received}
 
     assert {0: 1, 70: 2, 23 * 60: 1} == asyncio.run(count())
-    assert len([each for each in statements if "events" in each]) < 60
+    assert len([each for each in statements if "events" in each]) < 20
