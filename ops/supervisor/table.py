@@ -168,8 +168,10 @@ def _worker(settings: Settings, options: Options, provider: str) -> Role:
     heartbeat = _heartbeat(settings, name)
     arguments = ("worker", provider, "--heartbeat", str(heartbeat))
     program = _program(settings, options, name, *arguments, niceness=FOLLOWS_UP)
-    role = Role(program, heartbeat=heartbeat, forked=_forked(options, *arguments))
-    return replace(role, wanted=partial(_any_handler, settings.config)) if provider == HANDLERS else role
+    if provider == HANDLERS:
+        # Not forked: what was installed after the fork server had started is to be found.
+        return Role(program, heartbeat=heartbeat, wanted=partial(_any_handler, settings.config))
+    return Role(program, heartbeat=heartbeat, forked=_forked(options, *arguments))
 
 
 def _any_handler(config: Path) -> bool:
