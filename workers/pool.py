@@ -10,6 +10,7 @@ it looks at: what is there before the fork is hidden from it (https://docs.pytho
 The parent can see that a child has ended, long before the child's lease lapses: ``ended`` tells who looks.
 """
 
+import functools
 import gc
 import os
 from pathlib import Path
@@ -22,16 +23,19 @@ from celery.concurrency.asynpool import AsynPool
 from workers.forking import FORK_LOCK
 
 
-_WORKER: Final = uuid4()
-"""This worker's own; its children have it from the fork."""
-
 _children: Final[set[int]] = set()
 """Process ids of those that were started and not yet seen to have ended."""
 
 
+@functools.cache
+def _worker() -> UUID:
+    """This worker's own; its children have it from the fork. Several workers may have loaded this module as one."""
+    return uuid4()
+
+
 def known_as(pid: int) -> UUID:
     """What the child with this process id holds leases as."""
-    return uuid5(_WORKER, str(pid))
+    return uuid5(_worker(), str(pid))
 
 
 def own_id() -> UUID:
@@ -59,6 +63,7 @@ class _Children(AsynPool):
     _cache: dict[int, Any]
 
     def _create_worker_process(self, number: int) -> Any:
+        _worker()
         gc.collect()
         gc.freeze()
         with FORK_LOCK:
