@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ingress.addresses import TrustedProxies
+from ingress.arriving import tell_of_arrivals
 from ingress.body import BodyReader
 from ingress.failures import FailedAttempts
 from ingress.gauging import gauge
@@ -89,6 +90,7 @@ def compose(
             asyncio.create_task(watch.run()),
             asyncio.create_task(tell(routes)),
             asyncio.create_task(gauge(keeping, metrics)),
+            asyncio.create_task(tell_of_arrivals(redis_url, metrics, routes, keys)),
             asyncio.create_task(quarantine.run()),
             asyncio.create_task(keep_data_keys(database_url, keys, watch.accounts, ready=has_keys)),
         ]
@@ -107,6 +109,7 @@ def compose(
         finally:
             for task in beside:
                 task.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
             await keeping.stop()
             await asyncio.to_thread(pointers.stop)
             metrics.flush()

@@ -3,7 +3,7 @@
 import asyncio
 import os
 from collections import Counter as Counts
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -67,6 +67,7 @@ class IngressMetrics:
             self._away.labels(store).set(0)
         self._kept: dict[tuple[str, int, str], Observations] = {}
         self._refused: Counts[tuple[str, int]] = Counts()
+        self._untold: dict[str, list[int]] = {}
         self._timer: asyncio.TimerHandle | None = None
 
     def kept(self, provider: str, status: int, durability: str, seconds: float) -> None:
@@ -90,10 +91,23 @@ class IngressMetrics:
             self._timer.cancel()
             self._timer = None
         for (provider, status, durability), kept in self._kept.items():
+            self.add_acknowledged({provider: kept.counts})
             self._answers.labels(provider, str(status), durability).inc(kept.flush())
         refused, self._refused = self._refused, Counts()
         for (provider, status), count in refused.items():
             self._answers.labels(provider, str(status), "none").inc(count)
+
+    def take_acknowledged(self) -> dict[str, list[int]]:
+        """How many acknowledgements fell into each of LATENCY_BUCKETS since this was asked last, by provider."""
+        taken, self._untold = self._untold, {}
+        return {provider: counts for provider, counts in taken.items() if any(counts)}
+
+    def add_acknowledged(self, acknowledged: Mapping[str, Sequence[int]]) -> None:
+        """To be taken the next time: what is new, and what was taken and could not be told."""
+        for provider, counts in acknowledged.items():
+            untold = self._untold.setdefault(provider, [0] * len(counts))
+            for bucket, count in enumerate(counts):
+                untold[bucket] += count
 
     def spooled(self, events: int, set_aside: int) -> None:
         """So much is in the spool."""

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, Protocol
 import structlog
 
 from ingress.refusals import UnknownRoute
+from shared.arrivals import UsedKey
 from shared.errors import Cause
 from shared.providers.account import AccountSettings
 from shared.providers.interface import Inbound, Provider, Unverified
@@ -73,6 +74,12 @@ class Routes:
         for route in (*self._plain.values(), *self._with_token.values()):
             if route.inbound:
                 yield from ((route.provider, account, phrase) for account, phrase in route.inbound.learned().items())
+
+    def take_used_keys(self) -> Iterator[UsedKey]:
+        """Provider, account and key of what proved deliveries since this was asked last."""
+        for route in (*self._plain.values(), *self._with_token.values()):
+            if route.inbound:
+                yield from ((route.provider, account, key) for account, key in route.inbound.take_used_keys())
 
     def _renew(self) -> None:
         self._version = self._watch.version

@@ -43,6 +43,11 @@ class Observations:
         self._counts[bisect_left(self._bounds, value)] += 1
         self._total += value
 
+    @property
+    def counts(self) -> Sequence[int]:
+        """How many fell into each bucket since the last ``flush``; the last is what was longer than all of them."""
+        return self._counts
+
     def flush(self) -> int:
         """Hand over what was added; how many observations that were."""
         if added := sum(self._counts):
@@ -50,6 +55,22 @@ class Observations:
             self._counts = [0] * len(self._counts)
             self._total = 0.0
         return added
+
+
+def quantile(bounds: Sequence[float], counts: Sequence[int], share: float) -> float | None:
+    """The value that this share of the observations stays below, as Prometheus' ``histogram_quantile`` estimates it.
+
+    ``counts`` are those of each bucket, one more than ``bounds``: what is over all of them counts as the highest.
+    """
+    wanted = share * sum(counts)
+    if not wanted:
+        return None
+    below = 0
+    for lower, upper, count in zip((0.0, *bounds), bounds, counts, strict=False):
+        if below + count >= wanted:
+            return lower + (upper - lower) * (wanted - below) / count
+        below += count
+    return bounds[-1]
 
 
 def received_at(event: UUID) -> float:

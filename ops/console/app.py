@@ -23,6 +23,7 @@ from ops.console.pulse import Pulse
 from ops.console.rendering import FOLDER, refused, store_away, unexpected
 from ops.console.retrying import Retries
 from ops.console.sessions import Sessions
+from ops.console.standing import Standings
 from ops.console.visitors import Visitors
 from shared.budgets import Budgets
 from shared.errors import SettingsError, StoreAway
@@ -92,6 +93,7 @@ def create(settings: Settings) -> Starlette:
                 )
                 app.state.budgets = Budgets(url)
                 opened.push_async_callback(app.state.budgets.close)
+            app.state.standings = Standings(watch, app.state.redis, app.state.budgets)
             app.state.url_of = urls_of_calls(settings)
             app.state.retries = Retries(settings)
             opened.push_async_callback(app.state.retries.close)

@@ -26,7 +26,12 @@ _environment = Environment(
     lstrip_blocks=True,
 )
 _environment.filters.update(
-    count=wording.count, age=wording.age, moment=wording.moment, size=wording.size, sentence=wording.sentence
+    count=wording.count,
+    age=wording.age,
+    milliseconds=wording.milliseconds,
+    moment=wording.moment,
+    size=wording.size,
+    sentence=wording.sentence,
 )
 _environment.globals.update(states=EVENT_STATES, providers=list(PROVIDERS))
 _templates = Jinja2Templates(env=_environment)

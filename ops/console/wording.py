@@ -33,6 +33,14 @@ def moment(at: datetime) -> str:
     return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
+def milliseconds(seconds: float | None) -> str:
+    """A short time in milliseconds; a dash where there is none."""
+    if seconds is None:
+        return _NOTHING
+    amount = seconds * 1000
+    return f"{amount:,.1f} ms" if amount < 10 else f"{amount:,.0f} ms"  # noqa: PLR2004 - three digits say enough
+
+
 def size(octets: int) -> str:
     """A number of bytes as people read it."""
     amount = float(octets)

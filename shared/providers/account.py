@@ -75,6 +75,10 @@ class AccountSettings(Section):
         """The keys by which the provider proves itself to us; no two accounts of a provider may share one."""
         return ()
 
+    def proving_secrets(self) -> Sequence[SecretStr]:
+        """What a delivery comes with or is signed under, in the order of the settings: what is rotated."""
+        return self.inbound_secrets()
+
     def shared_secrets(self) -> Sequence[SecretStr]:
         """Keys that a provider uses both ways by its own design (Authenteq's client secret)."""
         return ()

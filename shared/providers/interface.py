@@ -11,7 +11,7 @@ what to call and what an answer means. Both are pure: bytes and settings in, val
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar
@@ -95,6 +95,10 @@ class Inbound(ABC):
         except NotAuthentic as error:
             return error.cause
         return None
+
+    def take_used_keys(self) -> Collection[tuple[str, bytes]]:
+        """Accounts and the key that proved a delivery of theirs, since this was asked last: for a rotation."""
+        return set()
 
     def learned(self) -> Mapping[str, str]:
         """What genuine deliveries have taught about accounts: account name to a phrase for the log."""

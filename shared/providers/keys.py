@@ -3,7 +3,7 @@
 import hashlib
 import hmac
 import secrets
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from pydantic import SecretStr
 
@@ -23,13 +23,20 @@ class KeyRing:
             self._digest(key): (account, key)
             for account, key in ((account, secret.get_secret_value().encode()) for account, secret in keys)
         }
+        self._used: set[tuple[str, bytes]] = set()
 
     def account(self, presented: bytes) -> str:
         """The name of the account that holds this key. Raises NotAuthentic."""
         account, key = self._accounts.get(self._digest(presented), ("", b""))
         if not hmac.compare_digest(key, presented) or not account:
             raise NotAuthentic("the key is not one of a configured account")
+        self._used.add((account, key))
         return account
+
+    def take_used(self) -> Collection[tuple[str, bytes]]:
+        """Accounts and their keys that were presented since this was asked last."""
+        used, self._used = self._used, set()
+        return used
 
     def _digest(self, key: bytes) -> bytes:
         return hashlib.blake2b(key, key=self._pepper, digest_size=32).digest()

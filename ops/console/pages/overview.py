@@ -1,4 +1,4 @@
-"""Overview: counts per provider, and the deliveries of the last hour and day."""
+"""Overview: counts per provider, how each is acknowledged and called, and what came in the last hour and day."""
 
 from typing import Any
 
@@ -19,12 +19,14 @@ async def show(request: Request) -> Response:
         chart("Last hour", "a minute", pulse.bars(minutes=60, width=1)),
         chart("Last day", "in half an hour", pulse.bars(minutes=DAY_MINUTES, width=30)),
     ]
-    return page(request, "overview.html", {"rows": await _rows(request), "charts": charts})
+    standings = await request.app.state.standings.now()
+    return page(request, "overview.html", {"rows": await _rows(request), "standings": standings, "charts": charts})
 
 
 async def api_stats(request: Request) -> Response:
-    """The same counts, for the overview's script."""
-    return JSONResponse(await _rows(request))
+    """The same figures, for the overview's script."""
+    standings = {each["provider"]: each for each in await request.app.state.standings.now()}
+    return JSONResponse([{**row, "standing": standings[row["provider"]]} for row in await _rows(request)])
 
 
 async def _rows(request: Request) -> list[Any]:

@@ -18,6 +18,33 @@ function age(seconds) {
   return [...parts, `${left} s`].slice(0, 2).join(" ");
 }
 
+function milliseconds(seconds) {
+  if (seconds === null) return "–";
+  const amount = seconds * 1000;
+  return `${amount < 10 ? amount.toFixed(1) : figures.format(Math.round(amount))} ms`;
+}
+
+function showStanding(line, standing) {
+  const wording = { acknowledged: count, acknowledged_p50: milliseconds, acknowledged_p99: milliseconds };
+  for (const cell of line.querySelectorAll("[data-standing]")) {
+    set(cell, wording[cell.dataset.standing](standing[cell.dataset.standing]));
+  }
+  const budget = line.querySelector("[data-budget]");
+  if (budget && standing.budget_limit) {
+    const account = document.createElement("span");
+    account.className = "muted";
+    account.textContent = standing.budget_account;
+    budget.replaceChildren(`${count(standing.budget_left)} of ${count(standing.budget_limit)} `, account);
+  }
+  const circuit = line.querySelector("[data-circuit]");
+  if (circuit && standing.circuits_open !== null) {
+    const badge = document.createElement("span");
+    badge.className = standing.circuits_open ? "badge failed" : "badge done";
+    badge.textContent = standing.circuits_open ? `${count(standing.circuits_open)} of ${count(standing.accounts)} open` : "closed";
+    circuit.replaceChildren(badge);
+  }
+}
+
 function set(element, text) {
   if (element.textContent === text) return;
   element.textContent = text;
@@ -29,18 +56,19 @@ function set(element, text) {
 function show(rows) {
   const wording = { oldest_due_seconds: age, queue_length: count, api_calls: count, events_per_call: (n) => n ?? "–" };
   for (const row of rows) {
-    const line = document.querySelector(`tr[data-provider="${CSS.escape(row.provider)}"]`);
-    if (!line) continue;
-    for (const cell of line.querySelectorAll("[data-state]")) {
-      const number = row.events[cell.dataset.state];
-      set(cell, count(number));
-      cell.classList.toggle("none", number === 0);
-    }
-    for (const cell of line.querySelectorAll("[data-value]")) {
-      const name = cell.dataset.value;
-      const text = String(wording[name](row[name]));
-      if (name === "oldest_due_seconds") cell.textContent = text;
-      else set(cell, text);
+    for (const line of document.querySelectorAll(`tr[data-provider="${CSS.escape(row.provider)}"]`)) {
+      for (const cell of line.querySelectorAll("[data-state]")) {
+        const number = row.events[cell.dataset.state];
+        set(cell, count(number));
+        cell.classList.toggle("none", number === 0);
+      }
+      for (const cell of line.querySelectorAll("[data-value]")) {
+        const name = cell.dataset.value;
+        const text = String(wording[name](row[name]));
+        if (name === "oldest_due_seconds") cell.textContent = text;
+        else set(cell, text);
+      }
+      showStanding(line, row.standing);
     }
   }
   for (const sum of document.querySelectorAll("[data-sum]")) {

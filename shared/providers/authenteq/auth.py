@@ -3,7 +3,7 @@
 import hashlib
 import hmac
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
 from shared.errors import Cause, NotAuthentic
@@ -28,6 +28,7 @@ class AuthenteqInbound(Inbound):
         self._clients = KeyRing((account.name, account.client_id) for account in accounts)
         self.matched_forms: dict[str, SignatureForm] = {}
         """account name -> the form that its last genuine delivery was signed in, so that one can be pinned."""
+        self._used: set[tuple[str, bytes]] = set()
 
     def authenticate(self, request: Unverified) -> Admission:
         """The account of the client id, provided that the signature fits. Raises NotAuthentic."""
@@ -42,10 +43,17 @@ class AuthenteqInbound(Inbound):
         forms = SIGNATURE_FORMS if account.signature == "auto" else (account.signature,)
         secrets = [secret.get_secret_value().encode() for secret in account.client_secrets]
 
-        def remember(form: SignatureForm) -> None:
-            self.matched_forms[account.name] = form
+        def remember(secret: bytes, form: SignatureForm | None) -> None:
+            self._used.add((account.name, secret))
+            if form:
+                self.matched_forms[account.name] = form
 
         return Admission(account.name, SignatureCheck(bytes.fromhex(signature.decode()), secrets, forms, remember))
+
+    def take_used_keys(self) -> Collection[tuple[str, bytes]]:
+        """The client secrets under which signatures fitted."""
+        used, self._used = self._used, set()
+        return used
 
     def cause(self, request: Unverified, body: bytes) -> Cause | None:
         """Looks also whether a form of signature fits that the account's settings do not allow."""
@@ -80,30 +88,31 @@ class SignatureCheck:
         signature: bytes,
         secrets: Sequence[bytes],
         forms: Sequence[SignatureForm],
-        remember: Callable[[SignatureForm], None],
+        remember: Callable[[bytes, SignatureForm | None], None],
     ) -> None:
         self._signature = signature
         self._remember = remember
-        self._digests: list[tuple[SignatureForm, bytes, _Digest]] = [
-            (form, *_begun(form, secret)) for form in forms for secret in secrets
+        self._digests: list[tuple[SignatureForm, bytes, bytes, _Digest]] = [
+            (form, secret, *_begun(form, secret)) for form in forms for secret in secrets
         ]
 
     def update(self, chunk: bytes) -> None:
         """Take the next raw bytes of the body."""
-        for _, _, digest in self._digests:
+        for *_, digest in self._digests:
             digest.update(chunk)
 
     def finish(self) -> None:
         """Raise NotAuthentic unless one form under one secret gives the signature."""
-        matched: set[SignatureForm] = set()
-        for form, suffix, digest in self._digests:
+        matched: dict[SignatureForm, bytes] = {}
+        for form, secret, suffix, digest in self._digests:
             digest.update(suffix)
             if hmac.compare_digest(digest.digest(), self._signature):
-                matched.add(form)
+                matched[form] = secret
         if not matched:
             raise NotAuthentic("the signature does not fit the body", "altered-body")
-        if len(matched) == 1:  # an empty body fits both plain forms and tells them apart no more
-            self._remember(*matched)
+        (form, secret), *others = matched.items()
+        # an empty body fits both plain forms and tells them apart no more
+        self._remember(secret, None if others else form)
 
 
 def _begun(form: SignatureForm, secret: bytes) -> tuple[bytes, _Digest]:

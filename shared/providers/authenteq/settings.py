@@ -36,6 +36,10 @@ class AuthenteqAccount(AccountSettings):
         """The client id, by which the account is found, and the secrets; no two accounts may share either."""
         return (self.client_id, *self.client_secrets)
 
+    def proving_secrets(self) -> Sequence[SecretStr]:
+        """The client secrets, which sign deliveries."""
+        return self.client_secrets
+
     def shared_secrets(self) -> Sequence[SecretStr]:
         """The client secrets: the same ones sign deliveries and authenticate calls (README.md, "Follow-up")."""
         return self.client_secrets

@@ -1,6 +1,6 @@
 """Which broker's account a delivery is for."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from shared.providers.imin.settings import IminAccount
 from shared.providers.interface import Admission, Inbound, Unverified
@@ -19,3 +19,7 @@ class IminInbound(Inbound):
     def authenticate(self, request: Unverified) -> Admission:
         """The account that holds the key in ``x-api-key``. Raises NotAuthentic."""
         return Admission(self._keys.account(request.one(b"x-api-key")))
+
+    def take_used_keys(self) -> Collection[tuple[str, bytes]]:
+        """The keys that deliveries came with."""
+        return self._keys.take_used()

@@ -1,6 +1,6 @@
 """Which studio sent a delivery."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from shared.providers.interface import Admission, Inbound, Unverified
 from shared.providers.keys import KeyRing
@@ -19,3 +19,7 @@ class MagiclineInbound(Inbound):
     def authenticate(self, request: Unverified) -> Admission:
         """The studio that holds the key in ``x-api-key``. Raises NotAuthentic."""
         return Admission(self._keys.account(request.one(b"x-api-key")))
+
+    def take_used_keys(self) -> Collection[tuple[str, bytes]]:
+        """The keys that deliveries came with."""
+        return self._keys.take_used()

@@ -1,7 +1,7 @@
 """Who sent a delivery: Paybook V1 signs nothing, so a secret path segment and a secret custom header prove it."""
 
 import hmac
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from shared.errors import NotAuthentic
 from shared.providers.interface import Admission, Inbound, Unverified
@@ -32,3 +32,7 @@ class PaybookInbound(Inbound):
             if not hmac.compare_digest(value, request.one(name)):
                 raise NotAuthentic("the webhook header does not have the account's value", "wrong-header")
         return Admission(account)
+
+    def take_used_keys(self) -> Collection[tuple[str, bytes]]:
+        """The tokens that deliveries came with."""
+        return self._tokens.take_used()

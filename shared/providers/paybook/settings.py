@@ -89,6 +89,10 @@ class PaybookAccount(AccountSettings):
         header = (self.webhook_header.value,) if self.webhook_header else ()
         return (*self.webhook_tokens, *header)
 
+    def proving_secrets(self) -> Sequence[SecretStr]:
+        """The path tokens."""
+        return self.webhook_tokens
+
     def outbound_secrets(self) -> Sequence[SecretStr]:
         """The API key."""
         return (self.api_key,)

@@ -79,6 +79,18 @@ class InboundContract(ABC):
         """During a rotation either of an account's two keys is right."""
         assert self.account == self.admit(self.request(key_number))
 
+    @pytest.mark.parametrize("key_number", [0, 1])
+    def test_which_key_proved_a_delivery_is_told_once(self, key_number: int) -> None:
+        """So that an operator sees when a rotation is over: the old key is not used any more."""
+        inbound, request = self.inbound(), self.request(key_number)
+        inbound.check(request, b"{}")
+        ((account, key),) = inbound.take_used_keys()
+        assert self.account == account
+        other = self.inbound()
+        other.check(self.request(1 - key_number), b"{}")
+        assert {(account, key)}.isdisjoint(other.take_used_keys())
+        assert not inbound.take_used_keys()
+
     @pytest.mark.parametrize("body", [b"", b"{", b"\xff\x00", b"x" * 5000])
     def test_an_authentic_body_is_never_refused_for_what_it_contains(self, body: bytes) -> None:
         """Empty, cut off, binary and long bodies are admitted all the same."""
