@@ -1,4 +1,4 @@
-"""What to do about what is parked, failed or waits: one sentence for each reason, the same in commands and console."""
+"""What to do about what is parked, failed, refused or waits: one sentence each, alike in commands and console."""
 
 from typing import Final
 
@@ -28,6 +28,20 @@ _EVENTS: Final = {
 }
 _EVENT_OTHERWISE: Final = "see with `penstock events show ID` what happened, then replay or discard it"
 
+_REFUSALS: Final = {
+    "missing-credentials": "a header is missing, repeated or empty: have the provider send it, or see that no proxy"
+    " takes it away",
+    "unknown-key": "the key or token is not one of an account: compare the settings with what the provider sends, then"
+    " release it",
+    "wrong-header": "the token is right, the header beside it is not: mend `webhook_header`, then release it",
+    "wrong-client-id": "the client id is not one of an account: mend `client_id`, then release it",
+    "malformed-signature": "the signature is not 64 hexadecimal digits: ask the provider what it sends",
+    "other-signature-form": "it is signed in a form that the settings do not allow: set `signature`, then release it",
+    "altered-body": "no secret of the account gives this signature: enter the right secret, then release it; otherwise"
+    " the body was altered",
+}
+_REFUSAL_OTHERWISE: Final = "see with `penstock quarantine show ID` what came in"
+
 _HANDOVERS: Final = {
     "attempts-used-up": "the handler kept failing: mend it, then replay the hand-over, or discard it",
     "wrong-shape": "the record does not fit the model of its kind: replay it after an update that knows it, or discard"
@@ -54,6 +68,11 @@ _WAITING_OTHERWISE: Final = "it failed and is tried again by itself: if it keeps
 def about_event(reason: str | None) -> str:
     """What to do about events that are parked or failed for a reason."""
     return _EVENTS.get(reason or "", _EVENT_OTHERWISE)
+
+
+def about_refusal(cause: str) -> str:
+    """What to do about deliveries that were refused for a cause."""
+    return _REFUSALS.get(cause, _REFUSAL_OTHERWISE)
 
 
 def about_handover(state: str, reason: str | None, handler: str) -> str:

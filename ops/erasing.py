@@ -124,6 +124,8 @@ class Erasure:
                     if self.dry_run
                     else await erasing.erase_changes(self.connection, gone, provider, account)
                 )
+            if not self.dry_run and (named := [each for each in changes if self._was_named(each)]):
+                await erasing.forget_before(self.connection, named)
 
     # ── what belongs to whom ──────────────────────────────────────────────────────────────────────────────────────
 
@@ -155,6 +157,11 @@ class Erasure:
             or change.external_id == self.whom.subject
             or (change.kind, change.external_id) in self._records
         )
+
+    def _was_named(self, change: erasing.HeldChange) -> bool:
+        """Whether an entry of another record's keeps the subject among its previous values."""
+        subject = self.whom.subject
+        return subject is not None and change.before is not None and mentions(change.before.encode(), subject)
 
     async def _is_doomed(self, event: HeldEvent, *, quarantined: bool) -> bool:
         """Whether an event goes: all of an account's; of a subject's those that led to its records or name it."""

@@ -1,6 +1,7 @@
 """Who may see the console, and who may change something: the ``[console]`` section of ``penstock.toml``."""
 
 from typing import Annotated, Final, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, StringConstraints, field_validator, model_validator
 
@@ -43,6 +44,22 @@ class ConsoleAccess(Section):
     """What somebody at this machine may do while there is no user and no password."""
     proxy_user_header: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9-]{1,64}$")] | None = Field(default=None)
     """The header in which a proxy of PENSTOCK_TRUSTED_PROXIES says who signed in at it."""
+
+    flower_url: str | None = None
+    """Where flower is, as a browser reaches it, such as ``https://flower.example.com``: events link to their tasks.
+
+    Unset: the flower of `penstock up`, for whoever can reach it.
+    """
+
+    @field_validator("flower_url")
+    @classmethod
+    def _is_a_url(cls, value: str | None) -> str | None:
+        if value is not None:
+            parts = urlsplit(value)
+            if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
+                raise ValueError("must be a URL such as https://flower.example.com")
+            return value.rstrip("/")
+        return value
 
     @model_validator(mode="after")
     def _names_differ(self) -> Self:

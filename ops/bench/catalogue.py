@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from ops.bench.benchmarks.acknowledging import latency, throughput
+from ops.bench.benchmarks.consoling import console
 from ops.bench.benchmarks.fairness import fairness
 from ops.bench.benchmarks.following_up import receipt_to_record, time_to_result
 from ops.bench.benchmarks.growing import growth
@@ -26,6 +27,7 @@ BENCHMARKS: Final[Mapping[str, Benchmark]] = {
     "worker-memory": refresh,
     "large-body": large_body,
     "growth": growth,
+    "console": console,
 }
 """A benchmark may answer for two names: what it reports for both is measured once."""
 
@@ -40,5 +42,6 @@ QUICK_GIVES_UP: Final[Mapping[str, str]] = {
     "worker-memory": "60,000 rows: a process has not seen its fill of pages",
     "large-body": "2 rounds of 1.5 s",
     "growth": "100,000 finished events in place of 10,000,000, one round: it shows that all works, not how it grows",
+    "console": "100,000 events in place of 10,000,000: it shows that all works, not how it grows",
 }
 """What a figure of ``--quick`` does not say."""

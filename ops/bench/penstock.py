@@ -89,10 +89,10 @@ def start(stage: Stage, config: str, *, worker: str = "", database_url: str = ""
     database_url = database_url or stage.stores.database()
     settings = environment(stage, config, database_url, stage.stores.redis())
     port = free_port()
-    roles = {"ingress": _penstock("ingress", "--port", str(port), "--metrics-port", "0")}
+    roles = {"ingress": command("ingress", "--port", str(port), "--metrics-port", "0")}
     if worker:
-        roles["worker"] = _penstock("worker", worker, "--concurrency", str(WORKER_PROCESSES))
-        roles["relay"] = _penstock("relay")
+        roles["worker"] = command("worker", worker, "--concurrency", str(WORKER_PROCESSES))
+        roles["relay"] = command("relay")
     processes = {role: stage.start(role, argv, settings) for role, argv in roles.items()}
     stage.expect(lambda: _ready(port), "Penstock's ingress", processes["ingress"])
     if worker:
@@ -105,7 +105,8 @@ def leases(database_url: str) -> int:
     return int(value(database_url, "SELECT count(*) FROM worker_processes"))
 
 
-def _penstock(*arguments: str) -> Sequence[str]:
+def command(*arguments: str) -> Sequence[str]:
+    """How a process of Penstock is started."""
     return [sys.executable, "-m", "ops", *arguments]
 
 

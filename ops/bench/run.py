@@ -20,12 +20,13 @@ from shared.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What to run and where to write: ``names`` of BENCHMARKS."""
+    """What to run and where to write: ``names`` of BENCHMARKS; ``stored`` events where a benchmark stores many."""
 
     names: Sequence[str]
     quick: bool
     profile: bool
     out: Path
+    stored: int | None = None
 
 
 def run(settings: Settings, choice: Choice, say: Callable[[str], None]) -> Iterator[tuple[Report, dict[str, object]]]:
@@ -42,7 +43,7 @@ def run(settings: Settings, choice: Choice, say: Callable[[str], None]) -> Itera
                 say(f"  {time.monotonic() - began:5.1f} s  {sentence}")
 
             company = Company()
-            with Stage(stores, folder, quick=choice.quick, profiles=profiles, say=tell) as stage:
+            with Stage(stores, folder, quick=choice.quick, profiles=profiles, say=tell, stored=choice.stored) as stage:
                 found = benchmark(stage)
             stores.drop()
             tell("done")

@@ -24,6 +24,9 @@ from shared.errors import PenstockError
 
 
 START_SECONDS: Final = 60.0
+BYTES_AN_EVENT: Final = 2500
+"""What an event takes on disk with all that belongs to it, its indexes, and the log of their making."""
+_GIGABYTE: Final = 1e9
 _POLL_SECONDS: Final = 0.02
 _STOP_SECONDS: Final = 5.0
 
@@ -36,10 +39,19 @@ class Stage:
     """What a benchmark works with; every process that it started ends with it."""
 
     def __init__(
-        self, stores: BenchStores, folder: Path, *, quick: bool, profiles: Profiles, say: Callable[[str], None]
+        self,
+        stores: BenchStores,
+        folder: Path,
+        *,
+        quick: bool,
+        profiles: Profiles,
+        say: Callable[[str], None],
+        stored: int | None = None,
     ) -> None:
         self.stores = stores
         self.quick = quick
+        self.stored = stored
+        """How many finished events are to be stored where a benchmark stores many; None: as it does by itself."""
         self.say = say
         self.profiles = profiles
         self.folder = folder / f"stage-{time.monotonic_ns()}"
@@ -103,6 +115,15 @@ class Stage:
     def expect_listening(self, port: int, process: Process) -> None:
         """The program is ready when it takes connections."""
         self.expect(lambda: _listens(port), f"{process.program.name} on port {port}", process)
+
+    def expect_room(self, stored: int) -> None:
+        """A disk that fills up stops more than the bench. Raises BenchFailed."""
+        needed, free = stored * BYTES_AN_EVENT / _GIGABYTE, shutil.disk_usage(self.folder).free / _GIGABYTE
+        if free < needed:
+            raise BenchFailed(
+                f"{stored:,} finished events need about {needed:.0f} GB where the data directory is, and {free:.0f} GB"
+                " are free; set PENSTOCK_DATA_DIR to a folder with more room"
+            )
 
     def ready(self) -> None:
         """Wait until everything that was started is ready. Raises BenchFailed."""

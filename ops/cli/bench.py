@@ -20,11 +20,21 @@ _QUICK_FOLDER: Final = "quick"
 _NEEDED: Final = ("fastapi", "dlt", "psycopg")
 
 
-@app.command(epilog=examples("penstock bench --quick", "penstock bench --only ack-throughput", "penstock bench --json"))
+@app.command(
+    epilog=examples(
+        "penstock bench --quick",
+        "penstock bench --only ack-throughput",
+        "penstock bench --only console --stored 2000000",
+        "penstock bench --json",
+    )
+)
 def bench(
     quick: Annotated[bool, typer.Option("--quick", help="Under two minutes: short rounds, small tables.")] = False,
     only: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="Only this benchmark; may be repeated.")
+    ] = None,
+    stored: Annotated[
+        int | None, typer.Option(metavar="N", min=1000, help="So many events for growth and console, not 10,000,000.")
     ] = None,
     profile: Annotated[bool, typer.Option("--profile", help="Say where the time goes, if py-spy is there.")] = False,
     out: Annotated[Path, typer.Option(help="Where JSON and pictures go; quick ones into its folder quick.")] = Path(
@@ -43,7 +53,7 @@ def bench(
     names = only or list(BENCHMARKS)
     if unknown := [name for name in names if name not in BENCHMARKS]:
         raise typer.BadParameter(f"there is no benchmark {unknown[0]}; there are {', '.join(BENCHMARKS)}")
-    choice = Choice(names=names, quick=quick, profile=profile, out=out / _QUICK_FOLDER if quick else out)
+    choice = Choice(names=names, quick=quick, profile=profile, out=out / _QUICK_FOLDER if quick else out, stored=stored)
     for report, content in run(Settings.read(), choice, note):
         if as_json:
             print_json([content])

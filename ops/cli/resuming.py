@@ -4,15 +4,12 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
-import msgspec
 import typer
 
 from ops.cli.choices import Typed, at_of
 from ops.cli.output import moment, note
 from ops.operator import operator
-from shared.errors import PenstockError
 from shared.store import replays
-from shared.store.locking import alone
 from shared.store.postgres import Connection
 from shared.store.replays import Order, Running, What
 
@@ -27,27 +24,21 @@ async def resumable(
 ) -> AsyncIterator[Running]:
     """A new replay, or the same one that was broken off; its row is finished unless the block raises.
 
-    Raises PenstockError while the same is running elsewhere.
+    Raises UnderWay while the same is running elsewhere.
     """
     since, until = times
     said = {
         **{name: value for name, value in asked.items() if value},
         **{name: typed.text for name, typed in (("since", since), ("until", until)) if typed},
     }
-    async with alone(connection, "replay", what, msgspec.json.encode(said, order="sorted").decode()) as mine:
-        if not mine:
-            raise PenstockError(
-                "the same replay is running at this moment: `penstock replays list` shows it; nothing was done"
-            )
-        order = Order(what, said, at_of(since), at_of(until), reason, operator())
-        run = await replays.open_replay(connection, order)
+    order = Order(what, said, at_of(since), at_of(until), reason, operator())
+    async with replays.carried_out(connection, order) as run:
         if run.resumed:
             note(
                 f"Going on with replay {run.id}, which {run.who} began at {moment(run.began_at)}: what came in since is"
                 " not part of it."
             )
         yield run
-        await replays.finish(connection, run.id)
 
 
 def given_reason(text: str) -> str:

@@ -18,10 +18,21 @@ from ops.calls import urls_of_calls
 from ops.console.access import SIGN_IN, Access
 from ops.console.attempts import Attempts
 from ops.console.forms import posting
-from ops.console.pages import accounts, attention, bodies, event, events, handovers, overview, records, signing_in
+from ops.console.pages import (
+    accounts,
+    attention,
+    bodies,
+    event,
+    events,
+    handovers,
+    overview,
+    quarantine,
+    records,
+    signing_in,
+)
 from ops.console.pulse import Pulse
 from ops.console.rendering import FOLDER, refused, store_away, unexpected
-from ops.console.retrying import Retries
+from ops.console.retrying import Background
 from ops.console.sessions import Sessions
 from ops.console.standing import Standings
 from ops.console.visitors import Visitors
@@ -46,16 +57,21 @@ def routes() -> list[BaseRoute]:
         Route("/events", events.show),
         Route("/events/{event_id:uuid}", event.show, name="event"),
         posting("/events/{event_id:uuid}/retry", event.retry, name="retry"),
+        posting("/events/{event_id:uuid}/discard", event.discard, name="discard"),
         posting("/events/{event_id:uuid}/body", bodies.show, name="body"),
         posting("/events/{event_id:uuid}/body/file", bodies.download, name="body-file"),
         posting("/events/{event_id:uuid}/body/images/{number:int}", bodies.image, name="image"),
         Route("/attention", attention.show),
         Route("/attention/retry", attention.preview),
         posting("/attention/retry", attention.start, name="start-retry"),
+        posting("/attention/discard", attention.discard, name="discard-group"),
         Route("/attention/retries/{number:int}", attention.progress),
         Route("/records", records.show),
         Route("/records/one", records.one),
         Route("/accounts", accounts.show),
+        Route("/quarantine", quarantine.show),
+        posting("/quarantine/release", quarantine.release_all, name="release-all"),
+        posting("/events/{event_id:uuid}/release", quarantine.release_one, name="release"),
         Route("/handovers", handovers.show),
         posting("/handovers/retry", handovers.retry, name="retry-handover"),
         posting("/handovers/discard", handovers.discard, name="discard-handover"),
@@ -95,8 +111,8 @@ def create(settings: Settings) -> Starlette:
                 opened.push_async_callback(app.state.budgets.close)
             app.state.standings = Standings(watch, app.state.redis, app.state.budgets)
             app.state.url_of = urls_of_calls(settings)
-            app.state.retries = Retries(settings)
-            opened.push_async_callback(app.state.retries.close)
+            app.state.background = Background(settings)
+            opened.push_async_callback(app.state.background.close)
             app.state.pulse = Pulse(app.state.engine)
             for work in (watch.run(), app.state.pulse.run()):
                 opened.push_async_callback(_end, asyncio.create_task(work))

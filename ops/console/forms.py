@@ -16,6 +16,7 @@ Handler: TypeAlias = Callable[[Request, Form], Awaitable[Response]]
 
 _LARGEST: Final = 64 * 1024
 _MOST_FIELDS: Final = 50
+_LONGEST_REASON: Final = 200
 
 
 def posting(path: str, handler: Handler, *, name: str | None = None, open_to_all: bool = False) -> Route:
@@ -35,6 +36,13 @@ def refuse_viewers(request: Request) -> None:
     visitor = request.state.visitor
     if visitor is None or not visitor.may_act:
         raise HTTPException(403, "This needs the role operator; you may only look.")
+
+
+def given_reason(form: Form, field: str = "reason") -> str:
+    """What was typed as the reason for something that needs one. Raises 400."""
+    if not (reason := form.get(field, "").strip()[:_LONGEST_REASON]):
+        raise HTTPException(400, "Say why it is discarded: whoever looks for it later will want to know.")
+    return reason
 
 
 def _refuse_other_sites(request: Request) -> None:

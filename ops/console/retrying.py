@@ -1,91 +1,123 @@
-"""Retrying many events in the background, and how far it has come.
+"""Retrying or discarding many events in the background of the console, one batch of work at a time.
 
-Each batch is a transaction: what was done stays done if the console stops, and the rest stays as it was.
+A retry is a replay as commands make it: a row keeps its place, so that the same asked for again, here or by command,
+goes on where this one was broken off.
 """
 
 import asyncio
-import itertools
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import Final
+from collections import OrderedDict
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Final, NamedTuple
+from uuid import UUID
 
 import structlog
 
 from ops.cli.store import writing_store
 from shared.errors import PenstockError
 from shared.settings import Settings
-from shared.store import replaying
+from shared.store import discarding, replaying, replays
 from shared.store.selecting import Selection
 
 
-_KEPT: Final = 50
+_REMEMBERED: Final = 50
 
 
 class TooMany(PenstockError):
     """Another retry is under way: one at a time, so that live traffic comes through."""
 
 
-@dataclass(slots=True)
-class Retry:
-    """One bulk retry; ``ended_at`` is None while it runs, ``problem`` says why it ended early."""
+class Order(NamedTuple):
+    """What an operator asks for: these selections one after the other, why, and who asks."""
 
-    number: int
-    what: str
-    total: int
+    selections: Sequence[Selection]
+    reason: str
     who: str
-    began_at: datetime = field(default_factory=lambda: datetime.now(UTC))
-    outcomes: Counter[replaying.Outcome] = field(default_factory=Counter)
-    ended_at: datetime | None = None
-    problem: str | None = None
-
-    @property
-    def handled(self) -> int:
-        """Events so far, whatever became of them."""
-        return self.outcomes.total()
 
 
-class Retries:
-    """The last fifty, by number, in this process's memory."""
+class Background:
+    """Works on one order at a time; what ended early is remembered for its page."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._numbers = itertools.count(1)
-        self._kept: dict[int, Retry] = {}
         self._task: asyncio.Task[None] | None = None
+        self._running: int | None = None
+        self._problems: OrderedDict[int, str] = OrderedDict()
 
-    def get(self, number: int) -> Retry | None:
-        """The retry of this number, if it is still known."""
-        return self._kept.get(number)
+    def runs(self, replay_id: int) -> bool:
+        """Whether this process works on this replay now."""
+        return self._running == replay_id
 
-    def start(self, selections: Sequence[Selection], *, what: str, total: int, who: str, note: str) -> Retry:
-        """Begin one. Raises TooMany while another runs."""
-        if self._task is not None and not self._task.done():
-            raise TooMany("Another retry is under way; begin this one when it has ended.")
-        retry = Retry(next(self._numbers), what, total, who)
-        self._kept[retry.number] = retry
-        for old in list(self._kept)[:-_KEPT]:
-            del self._kept[old]
-        self._task = asyncio.create_task(self._run(retry, selections, note))
-        return retry
+    def problem(self, replay_id: int) -> str | None:
+        """Why a replay of this process ended early."""
+        return self._problems.get(replay_id)
+
+    async def retry(self, order: Order) -> int:
+        """Begin, and return the id of the first replay. Raises TooMany, UnderWay, StoreAway."""
+        began: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+        def failed(error: PenstockError) -> None:
+            if not began.done():
+                began.set_exception(error)
+
+        self._start(self._retry(order, began), failed)
+        return await began
+
+    def discard(self, order: Order) -> None:
+        """Begin. Raises TooMany."""
+        self._start(self._discard(order), lambda _: None)
 
     async def close(self) -> None:
-        """Stop after the batch that is under way."""
+        """Stop; the batch that is under way is undone."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
-    async def _run(self, retry: Retry, selections: Sequence[Selection], note: str) -> None:
+    def _start(self, work: Coroutine[Any, Any, None], failed: Callable[[PenstockError], None]) -> None:
+        if self._task is not None and not self._task.done():
+            work.close()
+            raise TooMany("Another retry or discard is under way; begin this one when it has ended.")
+        self._task = asyncio.create_task(self._watch(work, failed))
+
+    async def _watch(self, work: Coroutine[Any, Any, None], failed: Callable[[PenstockError], None]) -> None:
         try:
-            async with writing_store(self._settings) as connection:
-                for selection in selections:
-                    async for batch in replaying.replay(connection, selection, note=note):
-                        retry.outcomes.update(event.outcome for event in batch)
+            await work
         except PenstockError as error:
-            retry.problem = str(error)
+            self._note(str(error))
+            failed(error)
         except Exception as error:  # noqa: BLE001 - its page says that it ended, whatever ended it
-            retry.problem = "it ended unexpectedly; the console's log says why"
-            structlog.get_logger("penstock.console").exception("a retry ended", reason=type(error).__name__)
+            structlog.get_logger("penstock.console").exception("work on many events ended", reason=type(error).__name__)
+            self._note("it ended unexpectedly; the console's log says why")
+            failed(PenstockError("it ended unexpectedly; the console's log says why"))
         finally:
-            retry.ended_at = datetime.now(UTC)
+            self._running = None
+
+    def _note(self, problem: str) -> None:
+        if self._running is not None:
+            self._problems[self._running] = problem
+            if len(self._problems) > _REMEMBERED:
+                self._problems.popitem(last=False)
+
+    async def _retry(self, order: Order, began: "asyncio.Future[int]") -> None:
+        async with writing_store(self._settings) as connection:
+            for selection in order.selections:
+                asked = {name: value for name, value in selection._asdict().items() if value}
+                wanted = replays.Order("events", asked, None, None, order.reason, order.who)
+                async with replays.carried_out(connection, wanted) as run:
+                    self._running = run.id
+                    self._problems.pop(run.id, None)
+                    if not began.done():
+                        began.set_result(run.id)
+                    async for _ in replaying.replay(
+                        connection,
+                        selection._replace(since=run.since, until=run.until),
+                        note=run.note,
+                        after=UUID(run.position) if run.position else None,
+                        replay_id=run.id,
+                    ):
+                        pass
+
+    async def _discard(self, order: Order) -> None:
+        async with writing_store(self._settings) as connection:
+            for selection in order.selections:
+                async for _ in discarding.discard(connection, selection, reason=order.reason, who=order.who):
+                    pass

@@ -39,12 +39,13 @@ class HeldRecord(NamedTuple):
 
 
 class HeldChange(NamedTuple):
-    """An entry of the change feed."""
+    """An entry of the change feed; ``before`` is JSON, the previous values of what changed."""
 
     id: int
     kind: str
     external_id: str
     event_id: UUID | None
+    before: str | None
 
 
 class Erased(NamedTuple):
@@ -126,7 +127,7 @@ async def changes_of(connection: Connection, provider: str, account: str) -> Asy
             return
         rows = await connection.fetch(
             """
-            SELECT id, kind, external_id, event_id FROM changes
+            SELECT id, kind, external_id, event_id, before::text FROM changes
             WHERE id > $3 AND id <= $4 AND provider = $1 AND account = $2
             """,
             provider,
@@ -136,6 +137,11 @@ async def changes_of(connection: Connection, provider: str, account: str) -> Asy
         )
         yield [HeldChange(*row) for row in rows]
         after = until
+
+
+async def forget_before(connection: Connection, changes: Sequence[HeldChange]) -> None:
+    """Remove the previous values from changes of other records, which stay."""
+    await connection.execute("UPDATE changes SET before = NULL WHERE id = ANY($1)", [change.id for change in changes])
 
 
 async def erase_events(connection: Connection, ids: Sequence[UUID]) -> Erased:

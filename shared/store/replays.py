@@ -4,16 +4,23 @@ A replay that was broken off goes on where it stopped when the same is asked for
 transaction as the rows that it changes.
 """
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
 import msgspec
 
+from shared.errors import PenstockError
+from shared.store.locking import alone
 from shared.store.postgres import Connection
 
 
 What = Literal["events", "handovers"]
+
+
+class UnderWay(PenstockError):
+    """The same replay is running elsewhere at this moment."""
 
 
 class Order(NamedTuple):
@@ -43,6 +50,19 @@ class Running(NamedTuple):
     def note(self) -> str:
         """What is written beside each row that it changes."""
         return f"{self.reason or 'no reason given'} (by {self.who})"
+
+
+@asynccontextmanager
+async def carried_out(connection: Connection, order: Order) -> AsyncIterator[Running]:
+    """A new replay, or the same one that was broken off; unless the block raises, it is finished. Raises UnderWay."""
+    async with alone(
+        connection, "replay", order.what, msgspec.json.encode(order.asked, order="sorted").decode()
+    ) as mine:
+        if not mine:
+            raise UnderWay("the same replay is running at this moment: `penstock replays list` shows it")
+        run = await open_replay(connection, order)
+        yield run
+        await finish(connection, run.id)
 
 
 async def open_replay(connection: Connection, order: Order) -> Running:

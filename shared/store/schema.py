@@ -121,6 +121,7 @@ events = Table(
         postgresql_using="gin",
         postgresql_where=text("error_reason IS NOT NULL"),
     ),
+    Index("events_discarded", "id", postgresql_where=text("discarded_at IS NOT NULL")),
     Index("events_duplicates", "duplicate_of", "id", postgresql_where=text("duplicate_of IS NOT NULL")),
     Index(
         "events_account_removed",
@@ -240,6 +241,7 @@ changes = Table(
     Column("event_id", Uuid),
     _at("at", nullable=False, default="clock_timestamp()"),
     Column("mark", LargeBinary),
+    Column("before", JSONB),
     CheckConstraint("op IN ('created', 'updated', 'deleted')", name="changes_op"),
     Index("changes_seq", "seq", unique=True, postgresql_where=text("seq IS NOT NULL")),
     Index("changes_unnumbered", "id", postgresql_where=text("seq IS NULL")),

@@ -3,7 +3,7 @@
 import asyncpg
 import pytest
 
-from ops.bench.benchmarks import growing
+from ops.bench import stage
 from ops.bench.catalogue import BENCHMARKS, QUICK_GIVES_UP
 from ops.bench.filling import fill
 
@@ -48,7 +48,7 @@ def test_every_benchmark_says_what_quick_gives_up() -> None:
 
 def test_growth_says_how_much_disk_it_needs() -> None:
     """Ten million events fit where some thirty gigabytes are free; a full disk would stop more than the bench."""
-    assert 20e9 < 10_000_000 * growing.BYTES_AN_EVENT < 40e9
+    assert 20e9 < 10_000_000 * stage.BYTES_AN_EVENT < 40e9
 
 
 async def _indexes(connection: asyncpg.Connection) -> set[str]:

@@ -7,6 +7,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
 from console.conftest import PASSWORD, SCREENSHOTS, Watched, sign_in, visiting
+from installation import post, until
 
 
 PAGES = {
@@ -16,6 +17,7 @@ PAGES = {
     "records": "/records",
     "accounts": "/accounts",
     "handovers": "/handovers",
+    "quarantine": "/quarantine",
 }
 
 
@@ -53,7 +55,7 @@ def test_all_events_of_a_reason_are_retried_after_a_preview_with_progress(
     more = watched.failed(40)
     sign_in(page, "otto")
     page.get_by_role("link", name="Failed and parked").click()
-    page.get_by_role("link", name="Look and retry magicline refused").click()
+    page.get_by_role("link", name="Look and act magicline refused").click()
     expect(page.get_by_role("table").get_by_role("row")).to_have_count(21)
     page.get_by_label("Why").fill("all of them")
     page.get_by_role("button", name="Retry all").click()
@@ -63,6 +65,9 @@ def test_all_events_of_a_reason_are_retried_after_a_preview_with_progress(
     assert {"done"} == {event["state"] for event in watched.running.finished(*more, failed[1])}
     page.get_by_role("link", name="All reasons").click()
     expect(page.get_by_text("Nothing waits for a person.")).to_be_visible()
+    expect(
+        page.get_by_role("region", name="Newest retries").get_by_role("row").filter(has_text="all of them")
+    ).to_have_count(1)
 
 
 def test_the_same_by_keyboard_alone(page: Page, watched: Watched) -> None:
@@ -80,7 +85,7 @@ def test_the_same_by_keyboard_alone(page: Page, watched: Watched) -> None:
     _tab_to(page, "Failed and parked")
     page.keyboard.press("Enter")
     page.get_by_role("heading", name="Failed and parked").wait_for()
-    _tab_to(page, "Look and retry magicline refused")
+    _tab_to(page, "Look and act magicline refused")
     page.keyboard.press("Enter")
     page.get_by_role("heading", name="The event").wait_for()
     _tab_to(page, event_id)
@@ -108,6 +113,42 @@ def _tab_to(page: Page, name: str) -> None:
     pytest.fail(f"Tab does not lead to {name}")
 
 
+def test_an_event_that_nobody_wants_is_discarded_with_a_reason_and_found_again(page: Page, watched: Watched) -> None:
+    """It leaves the lists, its page and its timeline say who discarded it and why."""
+    (event_id,) = watched.failed(1)
+    sign_in(page, "otto")
+    page.goto(f"/events/{event_id}")
+    page.locator("summary", has_text="Discard").click()
+    page.get_by_label("Reason for the discard").fill("a test of ours")
+    page.get_by_role("button", name="Discard").click()
+    expect(page.get_by_text("It is discarded")).to_be_visible()
+    expect(page.get_by_role("listitem").filter(has_text="discarded")).to_contain_text("a test of ours (by otto")
+    page.get_by_role("link", name="Events", exact=True).click()
+    expect(page.get_by_role("link", name=event_id)).to_have_count(0)
+    page.get_by_label("State").select_option("discarded")
+    page.get_by_role("button", name="Show").click()
+    expect(page.get_by_role("link", name=event_id)).to_be_visible()
+
+
+def test_a_refused_delivery_is_found_with_its_cause_and_not_let_in_on_a_word(page: Page, watched: Watched) -> None:
+    """The quarantine names the cause; a release authenticates once more, and says that it did not pass."""
+    receive_refused(watched)
+    sign_in(page, "otto")
+    page.get_by_role("link", name="Quarantine").click()
+    expect(page.get_by_role("cell", name="unknown-key").first).to_be_visible()
+    page.get_by_label("Why").fill("let it in")
+    page.get_by_role("button", name="Release what passes").click()
+    expect(page.get_by_role("status").filter(has_text="still not authentic")).to_be_visible()
+
+
+def receive_refused(watched: Watched) -> None:
+    """A delivery with a wrong key, until it is in quarantine: it is written behind the answer."""
+    told = watched.lab.happen("imin", "")
+    answer = post(watched.running, told.path, told.body, {**told.headers, "X-Api-Key": "wrong"})
+    assert 401 == answer.status_code
+    until(lambda: any(watched.running.events("--state", "quarantined")), 30, lambda: "nothing is in quarantine")
+
+
 def test_a_viewer_sees_why_but_can_change_nothing(page: Page, watched: Watched) -> None:
     """No button is there, and a form of one's own making is refused."""
     (event_id,) = watched.failed(1)
@@ -117,7 +158,14 @@ def test_a_viewer_sees_why_but_can_change_nothing(page: Page, watched: Watched) 
     expect(page.get_by_role("button", name="Decrypt and show")).to_have_count(0)
     expect(page.get_by_text("You are a viewer")).to_be_visible()
     csrf = page.locator("form[action='/sign-out'] input").get_attribute("value")
-    for address in (f"/events/{event_id}/retry", f"/events/{event_id}/body", "/attention/retry", "/handovers/retry"):
+    for address in (
+        f"/events/{event_id}/retry",
+        f"/events/{event_id}/body",
+        "/attention/retry",
+        "/attention/discard",
+        "/handovers/retry",
+        "/quarantine/release",
+    ):
         answer = page.request.post(address, form={"csrf": csrf or ""})
         assert (403, True) == (answer.status, "role operator" in answer.text())
 
@@ -147,12 +195,15 @@ def test_no_page_has_a_serious_fault_for_who_cannot_see_or_point(
     """axe-core finds nothing serious or critical on any page; a picture of each is kept to be looked at."""
     page, scheme = looking
     (waiting,) = watched.failed(1)
+    receive_refused(watched)
+    refused = watched.running.events("--state", "quarantined")[0]["id"]
     addresses = {
         **PAGES,
         "event": f"/events/{waiting}",
         "event-done": f"/events/{failed[2]}",
         "attention-retry": "/attention/retry?provider=magicline&reason=refused",
         "record": _first_record(page),
+        "event-refused": f"/events/{refused}",
         "wrong-filter": "/events?state=nonsense",
         "not-found": "/nowhere",
     }

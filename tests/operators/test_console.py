@@ -1,5 +1,6 @@
 """The console: real pages from a real process, read by an HTTP client."""
 
+import asyncio
 import contextlib
 import re
 import signal
@@ -15,15 +16,26 @@ from typing import Any
 
 import httpx
 import pytest
+from pydantic import SecretStr
+from redis.asyncio import Redis
 
 from operators.conftest import Store, clean_environment
-from operators.rows import NOW, change, event, fetch, link, new_id, step
+from operators.rows import NOW, change, event, fetch, link, new_id, record, step
 from ops.console.wording import age, count, size
 from ops.embedded.postgres import Postgres
+from shared import arrivals
+from shared.sealing import Keys, generate_key
 from shared.store.migrating import upgrade
 
 
 NOTHING = "\N{EN DASH}"
+ROTATING = """
+[[imin.accounts]]
+name = "main"
+webhook_keys = ["new-key", "old-key"]
+api_key = "to-them"
+base_url = "https://book.imin.co"
+"""
 
 
 @contextlib.contextmanager
@@ -189,7 +201,10 @@ def test_each_filter_lets_its_events_through_and_no_other(store: Any, console: h
     """By itself, and together with others."""
     later, latest = NOW + timedelta(days=2), NOW + timedelta(days=3)
     wanted, second, other, called = new_id(), new_id(), new_id(later), new_id(latest)
+    discarded, stranger = new_id(), new_id()
     store.run(
+        event(discarded, state="parked", error_reason="not-json", error_detail="refused", discarded_at=NOW),
+        event(stranger, account="", state="quarantined"),
         event(wanted, provider="magicline", account="berlin", state="failed", event_types=["CUSTOMER_UPDATED"],
               error_reason="refused", error_detail="the API answered 410: gone for good"),
         event(second, provider="magicline", account="hamburg", event_types=["CONTRACT_UPDATED", "CUSTOMER_UPDATED"]),
@@ -216,9 +231,105 @@ def test_each_filter_lets_its_events_through_and_no_other(store: Any, console: h
         "entity=4711": {called, second},
         "entity=4711&provider=magicline": {second},
         "entity=471": set(),
+        "state=discarded": {discarded},
+        "state=discarded&provider=paybook": set(),
+        "state=quarantined": {stranger},
     }.items():
         page = console.get(f"/events?{query}").text
         assert {str(each) for each in found} == set(re.findall(r'href="/events/([0-9a-f-]{36})"', page)), query
+
+
+def test_a_change_is_shown_with_what_its_members_were_and_became(store: Any, console: httpx.Client) -> None:
+    """On the record's page and on the event's: what came after is what the next change of it keeps, or what is now."""
+    first, second = new_id(), new_id()
+    store.run(
+        event(first),
+        event(second),
+        record("abc", '{"name": "Zoë", "iban": "sealed:xxxx", "age": 3}'),
+        change(changed=[], op="created"),
+        change(
+            changed=["age", "gone", "iban", "long", "name"],
+            event_id=first,
+            before='{"name": ["Ann"], "iban": ["sealed:yyyy"], "age": [], "gone": [{"a": 1}], "long": null}',
+        ),
+        change(changed=["name"], event_id=second, before='{"name": ["Bob"]}'),
+    )
+    key = "provider=imin&account=main&kind=imin.customer-account&external_id=abc"
+    pages = {name: _diffs(console.get(name).text) for name in (f"/records/one?{key}", f"/events/{first}")}
+    newest = ["name", "del &#34;Bob&#34;", "ins &#34;Zoë&#34;"]
+    of_first = [
+        *("age", "muted not there", "ins 3"),
+        *("gone", "del {&#34;a&#34;: 1}", "muted not there"),
+        *("iban", "muted private: only that it differs"),
+        *("long", "muted not kept", "muted not there"),
+        *("name", "del &#34;Ann&#34;", "ins &#34;Bob&#34;"),
+    ]
+    assert {f"/records/one?{key}": [*newest, *of_first], f"/events/{first}": of_first} == pages
+
+
+def _diffs(page: str) -> list[str]:
+    found = re.findall(r"<dt>([^<]*)</dt>|<(del|ins)>([^<]*)</|<span class=\"(muted)\">([^<]*)</span>", page)
+    listed = page.count('<dl class="diff">')
+    assert listed
+    return [
+        member or f"{tag or muted} {value or told}"
+        for member, tag, value, muted, told in found
+        if member in {"age", "gone", "iban", "long", "name"} or tag or told.startswith(("not ", "private"))
+    ]
+
+
+def test_what_ingress_told_of_arrivals_is_on_overview_and_accounts(
+    store: Any, empty_redis: Any, tmp_path: Path
+) -> None:
+    """Percentiles of the last hour; when each webhook key was last used, and what that says of a rotation."""
+    key = generate_key()
+    (tmp_path / "penstock.toml").write_text(ROTATING, encoding="utf-8")
+
+    async def tell() -> None:
+        async with Redis.from_url(empty_redis.url) as client:
+            keys = Keys.parse([SecretStr(key)])
+            now = time.time()
+            counts = {"imin": [0, 0, 98, 0, 0, 0, 0, 0, 2]}
+            await arrivals.tell(client, {}, [("imin", "main", b"old-key")], keys, at=now - 7200)
+            await arrivals.tell(client, counts, [("imin", "main", b"new-key")], keys, at=now)
+
+    asyncio.run(tell())
+    with running_console(tmp_path, store.url, empty_redis.url, PENSTOCK_ENCRYPTION_KEYS=key) as client:
+        standing = {row["provider"]: row["standing"] for row in client.get("/api/stats").json()}
+        assert 100 == standing["imin"]["acknowledged"]
+        told = standing["imin"]
+        assert 0.0025 < told["acknowledged_p50"] <= 0.005
+        assert 0.25 < told["acknowledged_p99"] <= 0.5
+        assert (0, None) == (standing["paybook"]["acknowledged"], standing["paybook"]["acknowledged_p99"])
+        assert "3.8 ms" in client.get("/").text
+        page = client.get("/accounts").text
+        assert "Out of use: the other one has been used for 2 h 0 min since." in page
+        assert [] == [secret for secret in ("old-key", "new-key") if secret in page]
+
+
+def test_without_redis_overview_and_accounts_show_what_postgres_knows(store: Any, tmp_path: Path) -> None:
+    """A dash for what nobody can tell; no error."""
+    (tmp_path / "penstock.toml").write_text(ROTATING, encoding="utf-8")
+    store.run(event(state="parked"))
+    with running_console(
+        tmp_path, store.url, "redis://127.0.0.1:9/0", PENSTOCK_ENCRYPTION_KEYS=generate_key()
+    ) as client:
+        assert f'data-standing="acknowledged_p99">{NOTHING}<' in client.get("/").text
+        assert "Not known: ingress tells it by way of Redis" in client.get("/accounts").text
+
+
+def test_events_link_to_their_tasks_in_flower_where_one_is_named(store: Any, redis: Any, tmp_path: Path) -> None:
+    """As `[console] flower_url` says; without one, and without a flower beside it, there is no link."""
+    event_id = new_id()
+    store.run(event(event_id))
+    config = tmp_path / "penstock.toml"
+    config.write_text('[console]\nflower_url = "https://flower.example.com/f/"\n', encoding="utf-8")
+    with running_console(tmp_path, store.url, redis.url) as client:
+        page = client.get(f"/events/{event_id}").text
+        assert f'href="https://flower.example.com/f/tasks?name=imin.plan%20args%3A{event_id}"' in page
+    config.write_text("", encoding="utf-8")
+    with running_console(tmp_path, store.url, redis.url) as client:
+        assert "flower" not in client.get(f"/events/{event_id}").text
 
 
 def test_pages_load_and_run_nothing_from_elsewhere(empty_console: httpx.Client) -> None:
@@ -233,7 +344,7 @@ def test_pages_load_and_run_nothing_from_elsewhere(empty_console: httpx.Client) 
 def test_pages_are_only_looked_at(empty_console: httpx.Client) -> None:
     """What shows something takes no method but GET and HEAD."""
     for method in ("POST", "PUT", "DELETE", "PATCH"):
-        for address in ("/", "/events", "/records", "/accounts", "/handovers", "/api/stats"):
+        for address in ("/", "/events", "/records", "/accounts", "/handovers", "/quarantine", "/api/stats"):
             assert 405 == empty_console.request(method, address).status_code
 
 

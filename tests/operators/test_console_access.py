@@ -62,7 +62,7 @@ def sign_in(client: httpx.Client, name: str, password: str = PASSWORD, **more: s
 
 def test_nobody_sees_anything_before_signing_in(console: httpx.Client) -> None:
     """Pages lead to the sign-in and back; programs and forms are told 401; nothing of the installation is shown."""
-    for address in ("/", "/events", "/records", "/accounts", "/handovers", "/attention", "/nowhere"):
+    for address in ("/", "/events", "/records", "/accounts", "/handovers", "/quarantine", "/attention", "/nowhere"):
         answer = console.get(address)
         assert (303, True) == (answer.status_code, answer.headers["location"].startswith("/sign-in"))
     assert 401 == console.get("/api/stats").status_code

@@ -13,6 +13,7 @@ from shared.providers.interface import Record
 from shared.sealing import generate_key
 from tests.operators.conftest import Penstock, Store
 from tests.operators.marked import Marked, everything, files_with, text_of
+from tests.operators.rows import change
 
 
 GOES, STAYS = "goes-31415926", "stays-27182818"
@@ -67,6 +68,29 @@ def test_nothing_of_an_erased_customer_is_left_in_any_table_file_or_blob(
 
     asyncio.run(settle())
     assert [] == files_with(postgres.folder, [GOES.encode()])
+
+
+def test_previous_values_that_name_the_subject_go_from_changes_of_other_records(
+    marked: Marked, store: Store, penstock: Penstock
+) -> None:
+    """The change itself stays; values that name somebody else stay with it."""
+    two(marked)
+    store.run(
+        *(
+            change(
+                "another", provider="magicline", account="berlin", kind="magicline.customer", changed=["guardian"],
+                before=f'{{"guardian": ["{name}"]}}',
+            )
+            for name in (GOES, STAYS)
+        )
+    )  # fmt: skip
+    done = penstock(
+        *("erase", "--provider", "magicline", "--account", "berlin", "--subject", GOES, "--yes", "--json"),
+        PENSTOCK_ENCRYPTION_KEYS=KEY,
+    )
+    assert (0, []) == (done.status, done.lines[0]["left"])
+    rows = store.rows("SELECT before::text FROM changes WHERE external_id = 'another' ORDER BY id")
+    assert [None, f'{{"guardian": ["{STAYS}"]}}'] == [row["before"] for row in rows]
 
 
 def test_an_erasure_that_was_broken_off_is_finished_by_the_next(

@@ -3,6 +3,7 @@
 import asyncio
 from uuid import UUID, uuid4
 
+import msgspec
 import pytest
 from asyncpg import Connection
 
@@ -241,3 +242,33 @@ async def test_a_record_that_another_worker_is_just_creating_is_compared(db: Con
 
     assert [("created", "a", []), ("updated", "a", ["v"])] == await changes(db)
     assert '{"v": 2}' == await stored(db)
+
+
+async def before(db: Connection) -> list[object]:
+    """What each change keeps of what was before it."""
+    rows = await db.fetch("SELECT before::text FROM changes ORDER BY id")
+    return [None if row["before"] is None else msgspec.json.decode(row["before"]) for row in rows]
+
+
+async def test_a_change_keeps_what_its_members_were_before_it(db: Connection) -> None:
+    """In a list; an empty one says that the member was not there. What stayed the same is not kept."""
+    await apply(db, seen('{"a": 1, "gone": true, "same": [1]}', began=1))
+    await apply(db, seen('{"a": 1.50, "new": null, "same": [1]}', began=2))
+    assert [None, {"a": [1], "gone": [True], "new": []}] == await before(db)
+
+
+async def test_a_long_value_is_not_kept_with_a_change(db: Connection) -> None:
+    """The feed does not grow by what providers put into one member; that it differs is told all the same."""
+    long = "x" * (recording.MOST_BEFORE - 2)
+    await apply(db, seen(f'{{"a": "{long}", "b": "{long}x"}}', began=1))
+    await apply(db, seen("{}", began=2))
+    assert [None, {"a": [long], "b": None}] == await before(db)
+    assert ("updated", "a", ["a", "b"]) == (await changes(db))[1]
+
+
+async def test_a_deletion_changes_no_member(db: Connection) -> None:
+    """It keeps nothing: the record is still there to be read."""
+    await apply(db, seen('{"a": 1}', began=1))
+    await apply(db, seen(None, began=2, deleted=True))
+    assert [None, None] == await before(db)
+    assert ("deleted", "a", []) == (await changes(db))[1]

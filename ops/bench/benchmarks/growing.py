@@ -1,7 +1,6 @@
 """Whether it stays as fast when much is stored: a database full of finished events beside an empty one."""
 
 import asyncio
-import shutil
 import time
 from collections.abc import Sequence
 from typing import Final, NamedTuple
@@ -13,7 +12,7 @@ from ops.bench.filling import fill
 from ops.bench.load import Order
 from ops.bench.results import Figure, Report, over
 from ops.bench.schedule import turns
-from ops.bench.stage import BenchFailed, Stage
+from ops.bench.stage import Stage
 from ops.bench.statistics import Target
 
 
@@ -33,15 +32,13 @@ class Size(NamedTuple):
 
 FULL = Size(10_000_000, 4, 10.0, 10_000)
 QUICK = Size(100_000, 1, 2.0, 1000)
-_GIGABYTE: Final = 1e9
-BYTES_AN_EVENT: Final = 2500
-"""What an event takes on disk with all that belongs to it, its indexes, and the log of their making."""
 
 
 def growth(stage: Stage) -> Sequence[Report]:
     """Acknowledgement p99 and receipt to record, full and empty in turn."""
     stored, rounds, seconds, count = QUICK if stage.quick else FULL
-    _expect_room(stage, stored)
+    stored = stage.stored or stored
+    stage.expect_room(stored)
     full = stage.stores.database()
     began = time.monotonic()
     asyncio.run(fill(full, stored, stage.say))
@@ -89,13 +86,3 @@ def growth(stage: Stage) -> Sequence[Report]:
             stage.profiles.take(),
         )
     ]
-
-
-def _expect_room(stage: Stage, stored: int) -> None:
-    """A disk that fills up stops more than the bench. Raises BenchFailed."""
-    needed, free = stored * BYTES_AN_EVENT / _GIGABYTE, shutil.disk_usage(stage.folder).free / _GIGABYTE
-    if free < needed:
-        raise BenchFailed(
-            f"{stored:,} finished events need about {needed:.0f} GB where the data directory is, and {free:.0f} GB are"
-            " free; set PENSTOCK_DATA_DIR to a folder with more room"
-        )

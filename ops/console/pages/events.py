@@ -20,6 +20,8 @@ from shared.store.schema import EVENT_STATES
 PER_PAGE: Final = 50
 FILTERS: Final = ("provider", "account", "state", "type", "since", "until", "entity", "words")
 LONGEST: Final = 200
+DISCARDED: Final = "discarded"
+"""Asks for what operators have set aside; it is no state, those events are failed or parked still."""
 
 
 class Unclear(Exception):
@@ -29,7 +31,14 @@ class Unclear(Exception):
 async def show(request: Request) -> Response:
     """Whoever looks for the id of an event is sent to its page."""
     given = {name: text for name in FILTERS if (text := request.query_params.get(name, "").strip())}
-    context: dict[str, Any] = {"events": [], "chosen": given, "older": None, "newest": None, "problem": None}
+    context: dict[str, Any] = {
+        "events": [],
+        "chosen": given,
+        "listed_states": (*EVENT_STATES, DISCARDED),
+        "older": None,
+        "newest": None,
+        "problem": None,
+    }
     try:
         search = search_of(given, request.query_params.get("before"))
     except Unclear as error:
@@ -55,8 +64,8 @@ def search_of(given: dict[str, str], before: str | None) -> Search:
             raise Unclear(f"{name}: at most {LONGEST} letters, without control characters.")
     if (provider := given.get("provider")) not in {None, *PROVIDERS}:
         raise Unclear(f"There is no provider {provider}; known are {', '.join(PROVIDERS)}.")
-    if (state := given.get("state")) not in {None, *EVENT_STATES}:
-        raise Unclear(f"There is no state {state}; known are {', '.join(EVENT_STATES)}.")
+    if (state := given.get("state")) not in {None, DISCARDED, *EVENT_STATES}:
+        raise Unclear(f"There is no state {state}; known are {', '.join(EVENT_STATES)} and {DISCARDED}.")
     try:
         place = UUID(before) if before else None
     except ValueError:
@@ -64,13 +73,14 @@ def search_of(given: dict[str, str], before: str | None) -> Search:
     return Search(
         provider=provider,
         account=given.get("account"),
-        state=state,
+        state=None if state == DISCARDED else state,
         type=given.get("type"),
         since=_moment("since", given.get("since")),
         until=_moment("until", given.get("until")),
         entity=given.get("entity"),
         words=given.get("words"),
         before=place,
+        discarded=state == DISCARDED,
     )
 
 

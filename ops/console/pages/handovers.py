@@ -8,7 +8,7 @@ from starlette.responses import RedirectResponse, Response
 
 from ops import advice
 from ops.cli.store import writing_store
-from ops.console.forms import Form
+from ops.console.forms import Form, given_reason
 from ops.console.rendering import page
 from shared.store.handovers import discarding, replaying
 from shared.store.handovers.selecting import Selection
@@ -28,7 +28,8 @@ _EXPLANATIONS: Final[dict[str, str]] = {
 async def show(request: Request) -> Response:
     """The handlers, and the newest hand-overs that the filters let through."""
     query = request.query_params
-    handler, state = (query.get(name, "").strip() or None for name in ("handler", "state"))
+    given = {name: text for name in ("handler", "state") if (text := query.get(name, "").strip())}
+    handler, state = given.get("handler"), given.get("state")
     async with reading(request.app.state.engine) as connection:
         standings = await handler_standings(connection)
         problem = None
@@ -49,7 +50,7 @@ async def show(request: Request) -> Response:
         "handovers": found,
         "advice": told,
         "handover_states": HANDOVER_STATES,
-        "chosen": {"handler": handler, "state": state},
+        "chosen": given,
         "problem": problem,
         "said": _EXPLANATIONS.get(query.get("said", "")),
     }
@@ -68,10 +69,7 @@ async def retry(request: Request, form: Form) -> Response:
 
 async def discard(request: Request, form: Form) -> Response:
     """The handler does not get it; a reason is required."""
-    reason = form.get("reason", "").strip()[:200]
-    if not reason:
-        raise HTTPException(400, "Say why it is discarded: whoever looks for it later will want to know.")
-    note = f"{reason} (by {request.state.visitor.name}, console)"
+    note = f"{given_reason(form)} (by {request.state.visitor.name}, console)"
     outcomes: list[str] = []
     async with writing_store(request.app.state.settings) as connection:
         async for batch in discarding.discard(connection, Selection(ids=(_id(form),)), note=note):

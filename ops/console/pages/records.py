@@ -11,6 +11,7 @@ from ops.console.bodies import shown
 from ops.console.rendering import page
 from shared.store.reading.browsing import Shelf, browse, places
 from shared.store.reading.connecting import reading
+from shared.store.reading.differences import differences_of
 from shared.store.reading.effects import history_of, record_of
 
 
@@ -51,7 +52,7 @@ async def show(request: Request) -> Response:
 
 
 async def one(request: Request) -> Response:
-    """One record as it is now, and what changed of it when. Private members are shown as digests."""
+    """One record as it is now, and what changed of it when, by which event. Private members are shown as digests."""
     key = tuple(request.query_params.get(name, "") for name in _FILTERS)
     provider, account, kind, external_id = key
     if not all(key) or not all(part.isprintable() for part in key):
@@ -59,7 +60,8 @@ async def one(request: Request) -> Response:
     async with reading(request.app.state.engine) as connection:
         record = await record_of(connection, (provider, account, kind, external_id))
         history = await history_of(connection, (provider, account, kind, external_id))
+        differences = await differences_of(connection, [change.id for change in history])
     if record is None:
         raise HTTPException(404, f"There is no {kind} {external_id} of {provider}, {account}.")
-    context = {"record": record, "data": shown(bytes(record.data)), "history": history}
+    context = {"record": record, "data": shown(bytes(record.data)), "history": history, "differences": differences}
     return page(request, "record.html", context)

@@ -36,6 +36,13 @@ class Filters(NamedTuple):
 _ANY = Filters()
 
 
+class Discarded(NamedTuple):
+    """When an operator discarded an event, and why."""
+
+    at: datetime
+    reason: str
+
+
 class KeptBody(NamedTuple):
     """A body as it lies in the store: sealed bytes, or the key of the blob that holds them."""
 
@@ -129,6 +136,13 @@ async def head_of(connection: AsyncConnection, event_id: UUID) -> Head | None:
         await connection.execute(select(events.c.content_type, events.c.headers).where(events.c.id == event_id))
     ).one_or_none()
     return None if row is None else Head(row.content_type, [(name, value) for name, value in row.headers])
+
+
+async def discard_of(connection: AsyncConnection, event_id: UUID) -> Discarded | None:
+    """None where nobody has discarded the event."""
+    statement = select(events.c.discarded_at, events.c.discard_reason).where(events.c.id == event_id)
+    row = (await connection.execute(statement)).one_or_none()
+    return Discarded(row[0], row[1] or "") if row and row[0] else None
 
 
 async def body_of(connection: AsyncConnection, event_id: UUID) -> KeptBody | None:

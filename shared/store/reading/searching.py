@@ -22,7 +22,8 @@ class Search(NamedTuple):
     """Which events; None means any.
 
     ``since`` and ``until`` bound the time of receipt; ``entity`` is an id as providers name things, ``words`` are
-    looked for in an event's error; ``before`` is the id of the last event of the page before.
+    looked for in an event's error; ``before`` is the id of the last event of the page before. Discarded events are
+    a list of their own: no other shows them.
     """
 
     provider: str | None = None
@@ -34,6 +35,7 @@ class Search(NamedTuple):
     entity: str | None = None
     words: str | None = None
     before: UUID | None = None
+    discarded: bool = False
 
 
 class Group(NamedTuple):
@@ -83,7 +85,7 @@ async def search_events(connection: AsyncConnection, search: Search, *, limit: i
         if len(newest) == limit:
             return [event_from(*row) for row in newest]
         found = found.where(events.c.id.in_(_with_words(search)), others)
-    elif search.state in _IN_INDEX_BY_STATE or not (search.provider or search.account):
+    elif search.discarded or search.state in _IN_INDEX_BY_STATE or not (search.provider or search.account):
         found = found.where(_matching(search))
     else:
         accounts = [
@@ -99,18 +101,27 @@ async def search_events(connection: AsyncConnection, search: Search, *, limit: i
 
 async def search_group(connection: AsyncConnection, group: Group, *, limit: int) -> Sequence[Event]:
     """At most ``limit`` of a group's events, those received last."""
-    statement = (
-        select(*COLUMNS)
-        .where(
-            events.c.state.in_(("parked", "failed")),
-            events.c.discarded_at.is_(None),
-            events.c.provider == group.provider,
-            events.c.error_reason == group.reason,
-        )
-        .order_by(events.c.received_at.desc())
-        .limit(limit)
-    )
+    statement = select(*COLUMNS).where(*_in_group(group)).order_by(events.c.received_at.desc()).limit(limit)
     return [event_from(*row) for row in await connection.execute(statement)]
+
+
+async def states_of_group(connection: AsyncConnection, group: Group) -> Sequence[str]:
+    """The states in which the group has events: one of them, or both."""
+    found = []
+    for state in ("failed", "parked"):
+        statement = select(events.c.id).where(*_in_group(group), events.c.state == state).limit(1)
+        if (await connection.execute(statement)).first():
+            found.append(state)
+    return found
+
+
+def _in_group(group: Group) -> Sequence[ColumnElement[bool]]:
+    return (
+        events.c.state.in_(("parked", "failed")),
+        events.c.discarded_at.is_(None),
+        events.c.provider == group.provider,
+        events.c.error_reason == group.reason,
+    )
 
 
 def id_at(at: datetime) -> UUID:
@@ -121,7 +132,11 @@ def id_at(at: datetime) -> UUID:
 
 def _matching(search: Search, *, but_type: bool = False) -> ColumnElement[bool]:
     """Every filter but that by entity, as one condition."""
-    given: list[ColumnElement[bool]] = [true()]
+    discarded = events.c.discarded_at
+    given: list[ColumnElement[bool]] = [discarded.is_not(None) if search.discarded else discarded.is_(None)]
+    if search.state is None:
+        # strangers' deliveries have a page of their own
+        given.append(events.c.state != "quarantined")
     for found, value in (
         (events.c.provider, search.provider),
         (events.c.account, search.account),

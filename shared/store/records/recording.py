@@ -7,6 +7,7 @@ workers writing the same records never describe the same change twice.
 """
 
 from collections.abc import Sequence
+from typing import Final
 
 from shared.store.postgres import Connection
 from shared.store.records import loading, once
@@ -61,6 +62,11 @@ WHERE (SELECT count(*) FROM created) < cardinality($4::text[])
                                           AND c.external_id = i.external_id)
 """
 
+MOST_BEFORE: Final = 1000
+"""A member's previous value is kept with the change if its JSON is no longer than so many letters."""
+
+# ``before`` is what people are shown: by each member that differs its previous value in a list, an empty list where it
+# was not there, null where it was too long. Private members lie in ``data`` as digests, so no other are in ``before``.
 # The rows are locked and were found to be older; the same data in another order or spacing is no change.
 _REVISE = """
 WITH compared AS MATERIALIZED (
@@ -85,16 +91,20 @@ WITH compared AS MATERIALIZED (
     FROM compared c
     WHERE r.provider = c.provider AND r.account = c.account AND r.kind = c.kind AND r.external_id = c.external_id
 )
-INSERT INTO changes (op, provider, account, kind, external_id, changed, event_id)
+INSERT INTO changes (op, provider, account, kind, external_id, changed, event_id, before)
 SELECT CASE WHEN deleted = (was_deleted IS NOT NULL) THEN 'updated' WHEN deleted THEN 'deleted' ELSE 'created' END,
-       provider, account, kind, external_id,
-       ARRAY(
-           SELECT coalesce(o.key, n.key)
-           FROM jsonb_each(old_data) o FULL JOIN jsonb_each(new_data) n ON n.key = o.key
-           WHERE o.value IS DISTINCT FROM n.value ORDER BY 1
-       ),
-       event_id
-FROM compared WHERE differs
+       provider, account, kind, external_id, coalesce(members.changed, '{}'), event_id, members.before
+FROM compared, LATERAL (
+    SELECT array_agg(coalesce(o.key, n.key) ORDER BY coalesce(o.key, n.key)) AS changed,
+           jsonb_object_agg(
+               coalesce(o.key, n.key),
+               CASE WHEN o.key IS NULL THEN '[]' WHEN length(o.value::text) <= $10
+                    THEN jsonb_build_array(o.value) END
+           ) AS before
+    FROM jsonb_each(old_data) o FULL JOIN jsonb_each(new_data) n ON n.key = o.key
+    WHERE o.value IS DISTINCT FROM n.value
+) AS members
+WHERE differs
 """
 
 
@@ -161,4 +171,5 @@ async def _revise(connection: Connection, rows: Sequence[Row]) -> None:
             [row.sighting.record.data for row in rows],
             [row.sighting.event_id for row in rows],
             [row.sighting.record.sealed for row in rows],
+            MOST_BEFORE,
         )

@@ -78,6 +78,7 @@ STATEMENTS = (
     USING gin ((to_tsvector('simple', error_reason || ' ' || left(coalesce(error_detail, ''), 2000))))
     WHERE error_reason IS NOT NULL
     """,
+    "CREATE INDEX events_discarded ON events (id) WHERE discarded_at IS NOT NULL",
     "CREATE INDEX events_duplicates ON events (duplicate_of, id) WHERE duplicate_of IS NOT NULL",
     "CREATE INDEX events_of_account ON events (provider, account, id)",
     """
@@ -219,6 +220,7 @@ STATEMENTS = (
         event_id UUID,
         at TIMESTAMP WITH TIME ZONE DEFAULT clock_timestamp() NOT NULL,
         mark BYTEA,
+        before JSONB,
         PRIMARY KEY (id),
         CONSTRAINT changes_op CHECK (op IN ('created', 'updated', 'deleted'))
     )
