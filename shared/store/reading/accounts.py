@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Final
+from uuid import UUID
 
-from sqlalchemy import Text, column, select, values
+from sqlalchemy import Text, Uuid, and_, column, literal, select, true, tuple_, values
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shared.budgets import AccountBudget, Budgets
@@ -12,6 +13,9 @@ from shared.errors import StoreAway
 from shared.providers.account import AccountSettings
 from shared.store.reading.shapes import Account
 from shared.store.schema import events
+
+
+_LAST_ID: Final = UUID(int=(1 << 128) - 1)
 
 
 async def list_accounts(
@@ -46,16 +50,26 @@ async def list_accounts(
 
 
 def _newest(accounts: Sequence[tuple[str, str]]) -> Any:
-    """When each account last delivered: one step into an index each. What reconciliation made is no delivery."""
+    """When each account last delivered: one step into an index each. What reconciliation made is no delivery.
+
+    The step goes to the account's end in the index, and may land on the account before it: asked for the account alone,
+    the planner takes the index of all ids for one that never delivered, and walks through everybody's events.
+    """
     named = values(column("provider", Text), column("account", Text), name="named").data(accounts)
-    newest = (
-        select(events.c.received_at)
-        .where(events.c.provider == named.c.provider, events.c.account == named.c.account, ~events.c.reconciled)
-        .order_by(events.c.id.desc())
+    end = tuple_(named.c.provider, named.c.account, literal(_LAST_ID, Uuid))
+    at_end = (
+        select(events.c.provider, events.c.account, events.c.received_at)
+        .where(tuple_(events.c.provider, events.c.account, events.c.id) <= end, ~events.c.reconciled)
+        .order_by(events.c.provider.desc(), events.c.account.desc(), events.c.id.desc())
         .limit(1)
-        .scalar_subquery()
+        .lateral("at_end")
     )
-    return select(named.c.provider, named.c.account, newest)
+    its_own = and_(at_end.c.provider == named.c.provider, at_end.c.account == named.c.account)
+    return (
+        select(named.c.provider, named.c.account, at_end.c.received_at)
+        .select_from(named.join(at_end, true()))
+        .where(its_own)
+    )
 
 
 def _next_call(state: AccountBudget | None) -> datetime | None:
