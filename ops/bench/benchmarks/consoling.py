@@ -124,6 +124,7 @@ def _pages(some: str) -> dict[str, str]:
         "common word": "words=refused",
         "rare word": f"words=zebra+{some[-6:]}",
         "word of none": "words=nonsense",
+        "common word of a provider without it": "provider=magicline&words=refused",
         "all together": f"provider=imin&account=main&state=failed&type=CustomerAccount&since={day}&words=410",
         "a page far back": f"before={some}",
     }

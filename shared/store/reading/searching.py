@@ -86,7 +86,7 @@ async def search_events(connection: AsyncConnection, search: Search, *, limit: i
         newest = [*await connection.execute(found.where(events.c.id.in_(ids), others))]
         if len(newest) == limit:
             return [event_from(*row) for row in newest]
-        found = found.where(events.c.id.in_(_with_words(search)), others)
+        found = found.where(events.c.id.in_(_with_words(search, limit)))
         # The planner has no statistics for the words, since their index is of some rows only, takes one event in 200 to
         # have them, and would rather read every event with an error: a bitmap is how the index of words is read.
         await connection.execute(_BITMAPS_ONLY)
@@ -191,11 +191,13 @@ def _among_newest_errors(search: Search) -> Select[Any]:
     return select(newest.c.id).where(newest.c.fits)
 
 
-def _with_words(search: Search) -> Select[Any]:
-    """The ids of all whose error has the words, by their index: the words are not usual."""
+def _with_words(search: Search, limit: int) -> Select[Any]:
+    """The newest ids of all that have the words and match the rest, by the index of words: the words are not usual."""
     having = (
         select(events.c.id)
-        .where(events.c.error_reason.is_not(None), _has_words(search.words or ""))
+        .where(_matching(search))
+        .order_by(events.c.id.desc())
+        .limit(limit)
         .cte("having_words")
         .prefix_with("MATERIALIZED", dialect="postgresql")
     )
