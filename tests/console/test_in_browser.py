@@ -194,6 +194,7 @@ def test_no_page_has_a_serious_fault_for_who_cannot_see_or_point(
 ) -> None:
     """axe-core finds nothing serious or critical on any page; a picture of each is kept to be looked at."""
     page, scheme = looking
+    retried = _retried(page, watched)
     (waiting,) = watched.failed(1)
     receive_refused(watched)
     refused = watched.running.events("--state", "quarantined")[0]["id"]
@@ -202,6 +203,7 @@ def test_no_page_has_a_serious_fault_for_who_cannot_see_or_point(
         "event": f"/events/{waiting}",
         "event-done": f"/events/{failed[2]}",
         "attention-retry": "/attention/retry?provider=magicline&reason=refused",
+        "retry": retried,
         "record": _first_record(page),
         "event-refused": f"/events/{refused}",
         "wrong-filter": "/events?state=nonsense",
@@ -211,6 +213,15 @@ def test_no_page_has_a_serious_fault_for_who_cannot_see_or_point(
     page.get_by_role("button", name="Sign out").click()
     faults["sign-in"] = _faults(page, "sign-in", scheme, "/sign-in")
     assert {name: [] for name in faults} == faults
+
+
+def _retried(page: Page, watched: Watched) -> str:
+    """The address of a retry that has ended."""
+    watched.failed(1)
+    page.goto("/attention/retry?provider=magicline&reason=refused")
+    page.get_by_role("button", name="Retry").click()
+    expect(page.get_by_role("status")).to_contain_text("Ended")
+    return page.url.removeprefix(watched.console)
 
 
 def _first_record(page: Page) -> str:
