@@ -183,7 +183,10 @@ async def test_what_the_pages_of_one_thing_read(engine: AsyncEngine, searched: s
 
 
 async def test_when_accounts_last_spoke_is_found_in_a_few_rows(engine: AsyncEngine, searched: str) -> None:
-    """Also of accounts that never did: nobody walks through the events of all the others for them."""
+    """Also of accounts that never did: nobody walks through the events of all the others for them.
+
+    What a planner takes for cheaper among millions, only `penstock bench --only console` shows.
+    """
     accounts = [
         (provider, AccountSettings(name=name, base_url="https://api.example.com"))
         for provider, name in (("imin", "main"), ("magicline", "studio"), ("imin", "another"), ("paybook", "main"))
