@@ -1,1 +1,1 @@
-"""The console: what operators look at in a browser, and where they retry and discard."""
+"""The console: what operators look at in a browser, and where they retry, discard and release."""
