@@ -29,7 +29,7 @@ _children: Final[set[int]] = set()
 
 @functools.cache
 def _worker() -> UUID:
-    """This worker's own; its children have it from the fork. Several workers may have loaded this module as one."""
+    """A worker's own, which its children have from the fork. Several workers may have loaded this module as one."""
     return uuid4()
 
 

@@ -2,8 +2,9 @@
 
 import os
 import shutil
+import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,7 +76,13 @@ password_hash = '{hash_of(PASSWORD)}'
         with running(folder, lab, config) as started:
             (status,) = started.lines("status")
             port = next(each["port"] for each in status["processes"] if each["name"] == "console")
+            until(lambda: _accepts(port), 60, lambda: "the console does not answer")
             yield Watched(started, lab, f"http://127.0.0.1:{port}")
+
+
+def _accepts(port: int) -> bool:
+    with closing(socket.socket()) as connection:
+        return connection.connect_ex(("127.0.0.1", port)) == 0
 
 
 @pytest.fixture(scope="module")

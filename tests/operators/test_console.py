@@ -246,13 +246,14 @@ def test_a_change_is_shown_with_what_its_members_were_and_became(store: Any, con
         event(first),
         event(second),
         record("abc", '{"name": "Zoë", "iban": "sealed:xxxx", "age": 3}'),
-        change(changed=[], op="created"),
+        change(changed=[], op="created", seq=1),
         change(
             changed=["age", "gone", "iban", "long", "name"],
+            seq=2,
             event_id=first,
             before='{"name": ["Ann"], "iban": ["sealed:yyyy"], "age": [], "gone": [{"a": 1}], "long": null}',
         ),
-        change(changed=["name"], event_id=second, before='{"name": ["Bob"]}'),
+        change(changed=["name"], event_id=second, before='{"name": ["Bob"]}', seq=3),
     )
     key = "provider=imin&account=main&kind=imin.customer-account&external_id=abc"
     pages = {name: _diffs(console.get(name).text) for name in (f"/records/one?{key}", f"/events/{first}")}

@@ -42,7 +42,7 @@ _DIFFERENCES: Final = text("""
     LEFT JOIN LATERAL (
         SELECT n.id, n.before FROM changes n
         WHERE n.external_id = c.external_id AND n.id > c.id AND n.provider = c.provider AND n.account = c.account
-          AND n.kind = c.kind AND n.changed @> ARRAY[member]
+          AND n.kind = c.kind AND n.seq IS NOT NULL AND n.changed @> ARRAY[member]
         ORDER BY n.id LIMIT 1
     ) AS later ON true
     LEFT JOIN records r ON later.id IS NULL AND r.provider = c.provider AND r.account = c.account AND r.kind = c.kind
