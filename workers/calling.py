@@ -1,4 +1,4 @@
-"""The one way out: a GET at an account's own host, with a deadline and a bound on what comes back.
+"""The one way to a provider: a request at an account's own host, with a deadline and a bound on what comes back.
 
 Its name may resolve to a public address only (``workers.addresses``), unless the account's settings say otherwise.
 """
@@ -83,41 +83,24 @@ class Caller:
         self, account: AccountSettings, path: str, headers: Mapping[str, str], configuration: Configuration
     ) -> Answer:
         """The complete answer to a GET, whatever its status. Raises NoAnswer."""
-        return await self._ask(account, "GET", path, headers, None, configuration)
+        return await self.ask(account, "GET", path, headers, configuration)
 
     async def ask(
         self,
         account: AccountSettings,
-        method: Literal["GET", "HEAD"],
+        method: Literal["GET", "HEAD", "POST", "DELETE"],
         path: str,
         headers: Mapping[str, str],
         configuration: Configuration,
+        *,
+        body: bytes | None = None,
+        seconds: float | None = None,
     ) -> Answer:
-        """The complete answer to a GET or a HEAD, whatever its status. Raises NoAnswer."""
-        return await self._ask(account, method, path, headers, None, configuration)
+        """The complete answer, whatever its status, within ``seconds``, or those of the settings. Raises NoAnswer.
 
-    async def post(
-        self,
-        account: AccountSettings,
-        path: str,
-        headers: Mapping[str, str],
-        body: bytes,
-        configuration: Configuration,
-    ) -> Answer:
-        """The complete answer to a POST, whatever its status. Raises NoAnswer."""
-        return await self._ask(account, "POST", path, headers, body, configuration)
-
-    async def _ask(
-        self,
-        account: AccountSettings,
-        method: str,
-        path: str,
-        headers: Mapping[str, str],
-        body: bytes | None,
-        configuration: Configuration,
-    ) -> Answer:
-        """To the account's own origin only; a redirect is an answer, not followed."""
-        seconds = configuration.timing.call_seconds
+        To the account's own origin only; a redirect is an answer, not followed.
+        """
+        seconds = configuration.timing.call_seconds if seconds is None else seconds
         headers = with_traceparent(headers)
         try:
             origin = _origin(account.base_url)

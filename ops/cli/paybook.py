@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Sequence
 from typing import Annotated
 
-import httpx
 import typer
 
 from ops.cli import choices
@@ -13,8 +12,8 @@ from ops.cli.output import Column, note, print_json, print_table
 from ops.cli.store import found, writing_store
 from ops.installation import completed
 from shared.budgets import open_budgets
-from shared.configuration import read_configuration
-from shared.errors import AnswerError, PenstockError, SettingsError
+from shared.configuration import Configuration, read_configuration
+from shared.errors import AnswerError, SettingsError
 from shared.providers.paybook.api import (
     REGISTERED_EVENTS,
     ApiRequest,
@@ -22,19 +21,17 @@ from shared.providers.paybook.api import (
     create_webhook,
     delete_webhook,
     list_webhooks,
-    open_envelope,
     registrations,
 )
 from shared.providers.paybook.settings import PaybookAccount
 from shared.settings import Settings
-from workers.relay.registering import Looked, look
+from workers.calling import Caller
+from workers.relay.registering import Looked, look, refused, send
 
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
 webhooks = typer.Typer(add_completion=False, no_args_is_help=True)
 app.add_typer(webhooks, name="webhooks", help="The webhooks that are registered for an account's API key.")
-
-_SECONDS = 30.0
 
 _COLUMNS = (
     Column("account", lambda row: row["account"]),
@@ -98,10 +95,7 @@ def delete(
 ) -> None:
     """Remove a registration: Paybook delivers nothing to its URL any more."""
     owner = _account(account)
-    try:
-        open_envelope(_send(owner, delete_webhook(owner, id_webhook)))
-    except AnswerError as error:
-        raise _refused(owner, error) from None
+    _send(owner, delete_webhook(owner, id_webhook))
     note(f"The webhook {id_webhook} is deleted.")
 
 
@@ -115,11 +109,11 @@ def watch(
     missing, and anew when Paybook has disabled it. The relay does the same on a schedule.
     """
     accounts = _accounts() if account is None else [_account(account)]
-    settings = found()
+    settings, configuration = found(), _configuration()
 
     async def run() -> list[tuple[PaybookAccount, Looked]]:
         async with writing_store(settings) as connection, open_budgets(settings) as budgets:
-            return [(each, await look(connection, each, budgets)) for each in accounts]
+            return [(each, await look(connection, each, budgets, configuration)) for each in accounts]
 
     looked = asyncio.run(run())
     rows = [row for owner, seen in looked for row in _rows(owner, seen.registrations)]
@@ -134,12 +128,15 @@ def watch(
 
 
 def _accounts() -> Sequence[PaybookAccount]:
-    settings = completed(Settings.read())
-    found = read_configuration(settings.config).accounts.get("paybook", {}).values()
+    found = _configuration().accounts.get("paybook", {}).values()
     accounts = [account for account in found if isinstance(account, PaybookAccount)]
     if not accounts:
-        raise SettingsError(f"no Paybook account is configured in {settings.config}")
+        raise SettingsError(f"no Paybook account is configured in {completed(Settings.read()).config}")
     return accounts
+
+
+def _configuration() -> Configuration:
+    return read_configuration(completed(Settings.read()).config)
 
 
 def _account(name: str) -> PaybookAccount:
@@ -153,7 +150,7 @@ def _registered(account: PaybookAccount, request: ApiRequest) -> Sequence[Regist
     try:
         return registrations(_send(account, request))
     except AnswerError as error:
-        raise _refused(account, error) from None
+        raise refused(account, error) from None
 
 
 def _rows(account: PaybookAccount, found: Sequence[Registration]) -> list[dict[str, object]]:
@@ -164,20 +161,13 @@ def _rows(account: PaybookAccount, found: Sequence[Registration]) -> list[dict[s
 
 
 def _send(account: PaybookAccount, request: ApiRequest) -> bytes:
-    """The answer's body: its envelope says whether it went well. Raises PenstockError."""
-    try:
-        with httpx.Client(timeout=_SECONDS, follow_redirects=False, trust_env=False) as client:
-            answer = client.request(
-                request.method,
-                account.base_url + request.path,
-                headers=dict(request.headers),
-                content=request.body or None,
-            )
-    except httpx.HTTPError as error:
-        reason = str(error) or type(error).__name__
-        raise PenstockError(f"Paybook does not answer at {account.base_url}: {reason}") from None
-    return answer.content
+    """The answer's body, as the relay would send it, but in nobody's turn. Raises PenstockError."""
 
+    async def run() -> bytes:
+        caller = Caller()
+        try:
+            return await send(caller, account, request, _configuration())
+        finally:
+            await caller.close()
 
-def _refused(account: PaybookAccount, error: AnswerError) -> PenstockError:
-    return PenstockError(f"Paybook refused it for account {account.name}: {error}")
+    return asyncio.run(run())

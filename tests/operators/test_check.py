@@ -201,9 +201,10 @@ def test_a_provider_that_does_not_answer_is_given_up_after_its_deadline(penstock
         base_url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         (tmp_path / "penstock.toml").write_text(ONE_ACCOUNT.format(provider="imin", keys=KEYS, base_url=base_url))
         found = _findings(penstock("check", "--json"))
-    assert ("fix", f"{base_url} does not answer: no answer within 5 s; check base_url and the network") == found[
-        "imin main"
-    ][0]
+    assert (
+        "fix",
+        f"{base_url} does not answer: no complete answer within 5 s; check base_url and the network",
+    ) == found["imin main"][0]
 
 
 def test_an_unmigrated_database_is_told_to_be_migrated(postgres: Any, penstock: Any) -> None:

@@ -263,7 +263,9 @@ async def test_a_head_and_a_post(caller: Caller, host: Host, configuration: Conf
     assert "HEAD /probe HTTP/1.1" == host.line
 
     host.answers(b"made", "201 Created")
-    answer = await caller.post(host.account, "/sessions", {"content-type": "application/json"}, b"{}", configuration)
+    answer = await caller.ask(
+        host.account, "POST", "/sessions", {"content-type": "application/json"}, configuration, body=b"{}"
+    )
 
     assert (201, b"made") == (answer.status, answer.body)
     assert "content-length: 2\r\n" in host.asked[-1].lower()

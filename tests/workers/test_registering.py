@@ -1,6 +1,7 @@
 """A look at the registrations takes its places in the account's budget, against the lab's real API."""
 
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import asyncpg
 import pytest
@@ -11,6 +12,7 @@ from ops.embedded.redis import Redis
 from ops.lab.limits import Limit
 from ops.lab.process import Lab, running_lab
 from shared.budgets import Budgets
+from shared.configuration import read_configuration
 from shared.errors import PenstockError
 from shared.providers.account import Budget
 from shared.providers.paybook.settings import PaybookAccount
@@ -18,6 +20,9 @@ from workers.relay.registering import look
 
 
 pytestmark = pytest.mark.anyio
+
+NOWHERE = Path("/nowhere/penstock.toml")
+"""Settings as they are without a file."""
 
 
 @pytest.fixture
@@ -63,11 +68,11 @@ async def test_a_look_is_counted_and_without_a_place_nothing_is_asked(
     lab: Lab, account: PaybookAccount, budgets: Budgets, connection: asyncpg.Connection
 ) -> None:
     """Paybook counts it as it counts any call; who looks does not wait a minute for it."""
-    await look(connection, account, budgets)
+    await look(connection, account, budgets, read_configuration(NOWHERE))
     used = (await budgets.state("paybook", account)).used
 
     with pytest.raises(PenstockError, match=r"no call of account main may be made now: .*registrations, 1/min"):
-        await look(connection, account, budgets)
+        await look(connection, account, budgets, read_configuration(NOWHERE))
 
     assert (1, 1) == (used, lab.calls("paybook", "/v1/webhooks")["total"])
 
@@ -79,6 +84,6 @@ async def test_nothing_is_asked_while_the_circuit_is_open(
     await budgets.circuits.open("paybook", account, "refused", "check the API key of main", 60)
 
     with pytest.raises(PenstockError, match="check the API key of main"):
-        await look(connection, account, budgets)
+        await look(connection, account, budgets, read_configuration(NOWHERE))
 
     assert 0 == lab.calls("paybook")["total"]

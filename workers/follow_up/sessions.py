@@ -72,7 +72,7 @@ class Sessions:
             if answer.status != UNAUTHORIZED:
                 return answer
         await self._place(provider, account, call, follow_up, configuration, background=background, probing=probing)
-        opened = await self._caller.post(account, login.path, login.headers, login.body, configuration)
+        opened = await self._caller.ask(account, "POST", login.path, login.headers, configuration, body=login.body)
         if opened.status not in SUCCESS:
             return opened
         return await self._within(key, follow_up.session_credentials(opened), account, call, configuration)

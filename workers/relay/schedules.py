@@ -20,7 +20,6 @@ from shared.settings import Settings
 from shared.store.gaps import rhythms, walks
 from shared.store.postgres import AWAY, Connection, connect_once
 from shared.watching import ConfigurationWatch
-from workers.relay.registering import look
 from workers.relay.retaining import Retaining
 
 
@@ -115,6 +114,9 @@ class _Schedules:
 
     async def watch_registrations(self, connection: Connection) -> None:
         """Look at what is registered at Paybook, and mend it where the settings say so."""
+        # as below: a relay without Paybook does without a worker's HTTP client
+        from workers.relay.registering import look  # noqa: PLC0415
+
         seconds = self._watch.current.watch.registrations_seconds
         now = asyncio.get_running_loop().time()
         for _, account in self._accounts():
@@ -126,7 +128,7 @@ class _Schedules:
             self._looked_at[account.name] = now
             try:
                 async with open_budgets(self._settings) as budgets:
-                    looked = await look(connection, account, budgets)
+                    looked = await look(connection, account, budgets, self._watch.current)
             except StoreAway:
                 raise
             except PenstockError as error:

@@ -25,6 +25,7 @@ PROBE: Final = Probe("GET", "/v1/webhooks", limit=LIMIT)
 REGISTERED_EVENTS: Final = ("credential_create", "credential_update", "refresh")
 """What a webhook is registered for unless told otherwise: the seed's three events."""
 
+_LONGEST_SENTENCE: Final = 200
 _SAFE_ID = re.compile(r"[A-Za-z0-9_-]+")
 _SAFE_TOKEN = re.compile(r"[!-~]+")
 
@@ -96,7 +97,10 @@ def rows_of(body: bytes) -> list[msgspec.Raw]:
 
 def _sentence(message: Any) -> str:
     text = message if isinstance(message, str) and message else "no message"
-    return "".join(letter if letter.isprintable() else "?" for letter in text[:200])
+    if len(text) > _LONGEST_SENTENCE:
+        # not in the middle of a word: half a key would not be known for one where keys are taken out
+        text = re.sub(r"[^ ,=:]*\Z", "...", text[:_LONGEST_SENTENCE], count=1)
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 # ── registered webhooks, for the commands ─────────────────────────────────────────────────────────────────────────

@@ -114,6 +114,15 @@ def test_a_refused_list_of_registrations_says_why() -> None:
         api.registrations(envelope(code=401, status=False, message="Unauthorized", response=None).body)
 
 
+def test_a_long_message_ends_between_words() -> None:
+    """Half of a key that it repeats would not be known for one where keys are taken out."""
+    key = "key-of-the-api-0123456789"
+    message = "x" * 170 + f", not with api_key={key}"
+    with pytest.raises(RefusedAnswer) as refused:
+        api.registrations(envelope(code=401, status=False, message=message, response=None).body)
+    assert str(refused.value).endswith("not with api_key=...")
+
+
 # ── sessions ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
