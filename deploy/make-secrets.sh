@@ -21,6 +21,17 @@ keep() { # NAME VALUE
 # Only letters and digits where it goes into a URL.
 keep postgres-password "$(random 32 | tr -d '_=-')"
 keep database-url "postgresql://penstock:$(cat secrets/postgres-password)@postgres:5432/penstock"
+# Each process knows the database as a role of its own; compose/roles.sh gives the roles these passwords.
+roles=
+for role in ingress worker relay console; do
+    keep "database-url-$role" "postgresql://penstock_$role:$(random 32 | tr -d '_=-')@postgres:5432/penstock"
+    password=$(sed 's/.*:\(.*\)@.*/\1/' "secrets/database-url-$role")
+    roles="${roles}SELECT 'CREATE ROLE penstock_$role LOGIN' WHERE NOT EXISTS
+  (SELECT FROM pg_roles WHERE rolname = 'penstock_$role') \\gexec
+ALTER ROLE penstock_$role PASSWORD '$password';
+"
+done
+keep database-roles "$roles"
 if [ ! -s secrets/redis-auth ]; then
     password=$(random 32 | tr -d '_=-')
     keep redis-auth "requirepass $password"

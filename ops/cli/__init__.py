@@ -35,6 +35,7 @@ COMMANDS = {
     "console": _Entry("console", _RUN, "Serve the console, for a browser."),
     "flower": _Entry("flower", _RUN, "Serve flower: queues and tasks, for a browser."),
     "migrate": _Entry("migrate", _RUN, "Bring the database to the schema of this version."),
+    "roles": _Entry("roles", _RUN, "Print the SQL of the processes' database roles."),
     "status": _Entry("status", _LOOK, "Show the processes of the running installation."),
     "check": _Entry("check", _LOOK, "Test every setting, store and credential."),
     "stats": _Entry("stats", _LOOK, "Count events and calls per provider."),

