@@ -7,7 +7,8 @@ BENCH_STAMP := .venv/.bench-installed
 DEBIAN := .venv/.debian-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test chaos fuzz lint format bench lock clean docs
+.PHONY: help install run test chaos fuzz lint format bench lock sbom clean docs
+SBOM ?= build/penstock.cdx.json
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -80,6 +81,11 @@ lock: $(STAMP) ## Renew requirements/*.txt (exact versions, hashes, no index nam
 		--generate-hashes --no-emit-index-url --no-header --upgrade --quiet --output-file requirements/runtime.txt
 	@echo hatchling | $(BIN)/uv pip compile - --constraint requirements/all.txt --universal --python-version 3.11 \
 		--generate-hashes --no-emit-index-url --no-header --upgrade --quiet --output-file requirements/build.txt
+
+# Of what the image holds: the locked packages that processes run with, each with the digests that were checked.
+sbom: $(STAMP) ## List what a release consists of, as CycloneDX (into build/penstock.cdx.json)
+	@mkdir -p $(dir $(SBOM))
+	@PYTHONWARNINGS=ignore $(BIN)/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible --output-file $(SBOM) requirements/runtime.txt
 
 clean: ## Remove .venv and the data of the demo
 	rm -rf .venv .penstock
