@@ -2,8 +2,6 @@
 
 import asyncio
 import contextlib
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,34 +29,30 @@ def ingress(tmp_path: Path, database_url: str, redis: Redis) -> Iterator[Ingress
 
 
 def test_authentic_deliveries_are_acknowledged_beside_a_flood(ingress: Ingress) -> None:
-    """Five hundred slow heads and an unbroken flood of wrong keys: each delivery is kept and answered 204 in time.
+    """Five hundred slow heads and an unbroken flood of wrong keys: each delivery is answered 204 and kept.
 
-    How fast is a figure of the run (must be 50 ms at the 99th percentile on a machine with nothing else to do).
+    How fast is a figure of ``penstock bench --only flood``, and no test's.
     """
-    quiet, _ = asyncio.run(_measure(ingress.port, lorises=0, flooders=0))
-    before = ingress.count()
-    took, flood = asyncio.run(_measure(ingress.port, lorises=LORISES, flooders=FLOODERS))
+    acknowledged, refused = asyncio.run(_besiege(ingress.port))
 
-    assert SENDERS * DELIVERIES == len(took) == ingress.count() - before
-    assert flood > DELIVERIES
-    beside, alone = (_p99(times) * 1000 for times in (took, quiet))
-    sys.stdout.write(f"acknowledged at p99 in {beside:.1f} ms beside {flood:,} refusals, in {alone:.1f} ms alone\n")
-    assert _p99(took) < 4.0  # what contract.md promises of every answer
+    assert SENDERS * DELIVERIES == acknowledged == ingress.count()
+    assert refused > DELIVERIES
+    assert "Traceback" not in ingress.log()
 
 
-async def _measure(port: int, *, lorises: int, flooders: int) -> tuple[list[float], int]:
-    """The time of each authentic delivery, and how many others were answered meanwhile."""
-    answered = [0]
-    writers = await asyncio.gather(*(_loris(port) for _ in range(lorises)))
-    beside = [asyncio.create_task(_flood(port, answered)) for _ in range(flooders)]
+async def _besiege(port: int) -> tuple[int, int]:
+    """How many authentic deliveries were acknowledged, and how many others were refused meanwhile."""
+    refused = [0]
+    writers = await asyncio.gather(*(_loris(port) for _ in range(LORISES)))
+    beside = [asyncio.create_task(_flood(port, refused)) for _ in range(FLOODERS)]
     beside.append(asyncio.create_task(_drip(writers)))
-    times = await asyncio.gather(*(_deliver(port) for _ in range(SENDERS)))
+    acknowledged = await asyncio.gather(*(_deliver(port) for _ in range(SENDERS)))
     for task in beside:
         task.cancel()
     await asyncio.gather(*beside, return_exceptions=True)
     for writer in writers:
         writer.close()
-    return [took for of_sender in times for took in of_sender], answered[0]
+    return sum(acknowledged), refused[0]
 
 
 async def _loris(port: int) -> asyncio.StreamWriter:
@@ -76,7 +70,7 @@ async def _drip(writers: list[asyncio.StreamWriter]) -> None:
         await asyncio.sleep(0.1)
 
 
-async def _flood(port: int, answered: list[int]) -> None:
+async def _flood(port: int, refused: list[int]) -> None:
     """One wrong key after the other, each over a connection of its own: ingress closes it."""
     while True:
         with contextlib.suppress(OSError, asyncio.IncompleteReadError):
@@ -84,22 +78,16 @@ async def _flood(port: int, answered: list[int]) -> None:
             with contextlib.closing(writer):
                 writer.write(UNPROVEN)
                 head = await reader.readuntil(b"\r\n")
-            answered[0] += head.split(b" ")[1] in {b"401", b"429"}
+            refused[0] += head.split(b" ")[1] in {b"401", b"429"}
 
 
-async def _deliver(port: int) -> list[float]:
-    """Over one connection that is kept."""
+async def _deliver(port: int) -> int:
+    """Over one connection that is kept; how many were acknowledged."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    times = []
+    acknowledged = 0
     for _ in range(DELIVERIES):
-        began = time.perf_counter()
         writer.write(AUTHENTIC)
         head = await reader.readuntil(b"\r\n\r\n")
-        times.append(time.perf_counter() - began)
-        assert head.startswith(b"HTTP/1.1 204 ")
+        acknowledged += head.startswith(b"HTTP/1.1 204 ")
     writer.close()
-    return times
-
-
-def _p99(times: list[float]) -> float:
-    return sorted(times)[int(len(times) * 0.99)]
+    return acknowledged

@@ -1,95 +1,113 @@
-"""How long a refusal takes does not tell how much of a key was right.
+"""Nothing looks into a key that a stranger presents but what takes the same time whatever is in it.
 
-The statistic is dudect's (https://eprint.iacr.org/2016/1123): two kinds of key in random order, so that whatever else
-the machine does falls on both alike; slow samples cropped; Welch's t, which stays small where there is no difference.
+Digests and ``hmac.compare_digest`` take a key as a buffer. Whatever else would compare, look up or cut it asks the key
+itself, which is how these tests see it. That time tells nothing is measured by ``penstock bench --only key-timing``.
 """
 
-import gc
-import random
-import statistics
-import time
-from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import pytest
+from pydantic import SecretStr
 
+from ops.bench.telltale import KEY, NEARLY, NOTHING, authentication, leaking, welch
 from shared.errors import NotAuthentic
 from shared.providers.interface import Inbound, Unverified
+from shared.providers.keys import KeyRing
 from shared.providers.registry import PROVIDERS
 
 
-SAMPLES: Final = 20_000
-CROPPED: Final = 0.6
-"""Of the samples the quickest so many are compared: what took longer was interrupted."""
-
-LEAKS: Final = 10.0
-"""dudect calls 4.5 suspicious and 10 certain."""
-
-KEY: Final = "k" * 512
-NEARLY: Final = KEY[:-1] + "x"
-NOTHING: Final = "x" * 512
-
-_ACCOUNTS: Final[dict[str, dict[str, Any]]] = {
-    "imin": {"webhook_keys": [KEY], "api_key": "to-them", "base_url": "https://book.imin.co"},
-    "magicline": {"webhook_keys": [KEY], "api_key": "to-them", "base_url": "https://acme.open-api.magicline.com"},
-    "paybook": {"webhook_tokens": [KEY], "api_key": "to-them", "base_url": "https://sync.paybook.com"},
-    "authenteq": {"client_id": KEY, "client_secrets": ["client-secret"]},
-}
+TELLING: Final = (
+    "__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__", "__hash__", "__contains__", "__getitem__", "__iter__",
+    "startswith", "endswith", "find", "index", "count", "removeprefix", "split", "partition",
+)  # fmt: skip
+"""What stops at the first difference, or lets somebody else do so."""
 
 
-def statistic(check: Callable[[bytes], object], nearly: bytes, nothing: bytes) -> float:
-    """Welch's t between the times of the two."""
-    order = random.Random(1)  # noqa: S311 - an order, no secret
-    times: dict[bytes, list[int]] = {nearly: [], nothing: []}
-    gc.disable()
-    try:
-        for _ in range(SAMPLES):
-            key = nearly if order.random() < 0.5 else nothing
-            began = time.perf_counter_ns()
-            check(key)
-            times[key].append(time.perf_counter_ns() - began)
-    finally:
-        gc.enable()
-    limit = sorted(times[nearly] + times[nothing])[int(SAMPLES * CROPPED)]
-    return _welch(*([sample for sample in of if sample < limit] for of in times.values()))
+class Watched(bytes):
+    """A key that notes what it is asked."""
+
+    asked: list[str]
 
 
-def _welch(first: Sequence[int], second: Sequence[int]) -> float:
-    spread = statistics.variance(first) / len(first) + statistics.variance(second) / len(second)
-    return (statistics.fmean(first) - statistics.fmean(second)) / spread**0.5
+def _noting(name: str) -> Any:
+    def method(self: Watched, *arguments: Any) -> Any:
+        self.asked.append(name)
+        return getattr(bytes, name)(self, *arguments)
+
+    return method
 
 
-@pytest.mark.parametrize("name", sorted(PROVIDERS))
-def test_a_key_that_is_right_but_for_its_end_takes_no_longer(name: str) -> None:
-    """511 of 512 characters right, or none."""
-    provider = PROVIDERS[name]
-    account = provider.account.model_validate({"name": "main", **_ACCOUNTS[name]})
-    inbound: Inbound = provider.inbound([account])
+for _name in TELLING:
+    setattr(Watched, _name, _noting(_name))
 
-    assert abs(statistic(_quick(inbound), NEARLY.encode(), NOTHING.encode())) < LEAKS
+
+def watched(key: bytes) -> Watched:
+    """A key that was asked nothing yet."""
+    made = Watched(key)
+    made.asked = []
+    return made
+
+
+@pytest.mark.parametrize(
+    "key", [KEY, NEARLY, NOTHING, KEY[:-1], b"x"], ids=["right", "nearly", "wrong", "cut", "short"]
+)
+@pytest.mark.parametrize("provider", sorted(PROVIDERS))
+def test_a_key_is_looked_into_by_nothing_that_stops_early(provider: str, key: bytes) -> None:
+    """Neither a right one nor a wrong one, of whatever length."""
+    presented = watched(key)
+    authentication(provider)(presented)
+    assert [] == presented.asked
+
+
+def test_the_header_beside_paybooks_token_is_looked_into_by_nothing_that_stops_early() -> None:
+    """It is a second secret."""
+    settings = {
+        "name": "main",
+        "webhook_tokens": [KEY.decode()],
+        "webhook_header": {"name": "X-Hook-Secret", "value": KEY.decode()},
+        "api_key": "to-them",
+        "base_url": "https://sync.paybook.com",
+    }
+    provider = PROVIDERS["paybook"]
+    inbound: Inbound = provider.inbound([provider.account.model_validate(settings)])
+    presented = watched(NEARLY)
     with pytest.raises(NotAuthentic):
-        inbound.authenticate(Unverified([(b"x-api-key", NEARLY.encode())]))
+        inbound.authenticate(Unverified([(b"x-hook-secret", presented)], KEY))
+    assert [] == presented.asked
 
 
-def test_a_comparison_that_stops_at_the_first_difference_is_found() -> None:
-    """Otherwise the test above would show nothing."""
-    right = KEY.encode()
+def test_every_comparison_that_would_stop_early_is_seen() -> None:
+    """Otherwise the tests above would show nothing."""
+    for comparing in (
+        leaking,
+        lambda key: key == KEY,
+        lambda key: KEY == key,
+        lambda key: key in {KEY, NOTHING},
+        {KEY: "account"}.get,
+        lambda key: key.startswith(KEY[:8]),
+        lambda key: key[:8] == KEY[:8],
+    ):
+        presented = watched(NEARLY)
+        comparing(presented)
+        assert presented.asked
 
-    def leaking(key: bytes) -> bool:
-        return all(mine == theirs for mine, theirs in zip(right, key, strict=True))
 
-    assert abs(statistic(leaking, NEARLY.encode(), NOTHING.encode())) > LEAKS
+def test_what_keys_are_looked_up_by_says_nothing_of_them() -> None:
+    """A digest under a secret of each process: two rings of the same key have nothing in common."""
+    one, other = (KeyRing([("main", SecretStr(KEY.decode()))]) for _ in range(2))
+    assert set(one._accounts).isdisjoint(other._accounts)
+    assert {32} == {len(digest) for digest in one._accounts}
 
 
-def _quick(inbound: Inbound) -> Callable[[bytes], None]:
-    """Nothing beside the authentication itself."""
+def test_the_bench_measures_what_ingress_does() -> None:
+    """The right key alone is let in."""
+    for provider in ("imin", "magicline", "paybook"):
+        assert [True, False, False] == [authentication(provider)(key) for key in (KEY, NEARLY, NOTHING)]
 
-    def check(key: bytes) -> None:
-        try:
-            inbound.authenticate(
-                Unverified([(b"x-api-key", key), (b"x-client-id", key), (b"x-signature", b"0" * 64)], key)
-            )
-        except NotAuthentic:
-            return
 
-    return check
+def test_the_statistic_tells_samples_apart_that_differ() -> None:
+    """Welch's t, worked out by hand."""
+    assert welch([1, 2, 3, 4, 5], [2, 3, 4, 5, 6]) == pytest.approx(-1.0)
+    assert welch([10, 11, 12, 10, 11], [20, 21, 23, 20, 22]) == pytest.approx(-15.0111, abs=1e-4)
+    assert 0.0 == welch([1, 1], [1, 1])
+    assert float("inf") == abs(welch([1, 1], [2, 2]))
