@@ -67,13 +67,13 @@ def running(data: Path) -> Installation | None:
     return found if found.supervisor.alive else None
 
 
-def find(settings: Settings, *, redis: bool = False) -> Settings:
+def find(settings: Settings, *, database: bool = True, redis: bool = False) -> Settings:
     """The settings with what is unset filled in from the running installation.
 
-    Raises SettingsError when there is no database to be found, or with ``redis`` no Redis.
+    Raises SettingsError when there is no database to be found although one is wanted, or no Redis.
     """
     settings = completed(settings)
-    for name, wanted in (("database", True), ("redis", redis)):
+    for name, wanted in (("database", database), ("redis", redis)):
         if wanted and getattr(settings, f"{name}_url") is None:
             raise SettingsError(f"no {name}: start `penstock up` here, or set PENSTOCK_{name.upper()}_URL")
     return settings

@@ -33,6 +33,25 @@ of them: to ask before each append would double how long an append takes."""
 
 _FIELD: Final = b"event-1"
 _ERASED_AT_ONCE: Final = 200
+
+_ANEW_MOST: Final = 1_000
+_ANEW: Final = """
+local held = redis.call('XLEN', KEYS[1])
+if held == 0 or held > tonumber(ARGV[1]) then return 0 end
+local newest
+local about = redis.call('XINFO', 'STREAM', KEYS[1])
+for place = 1, #about, 2 do
+    if about[place] == 'last-generated-id' then newest = about[place + 1] end
+end
+local entries = redis.call('XRANGE', KEYS[1], '-', '+')
+redis.call('DEL', KEYS[1])
+for _, entry in ipairs(entries) do redis.call('XADD', KEYS[1], entry[1], unpack(entry[2])) end
+redis.call('XSETID', KEYS[1], newest)
+return held
+"""
+"""Writes a stream anew: what was deleted stays in memory and files for as long as something is left that Redis packed
+with it. A spool that holds more is being drained, and forgets with that."""
+
 _ENTRY_BYTES: Final = 200
 """What an entry costs besides its fields."""
 
@@ -187,6 +206,7 @@ class Spool:
             return
         with _asking():
             await self._redis.xdel(stream, *(entry.id for entry in entries))
+            await self._redis.eval(_ANEW, 1, stream, _ANEW_MOST)
             if stream == SPOOL:
                 await self._redis.decrby(BYTES, sum(_weight(entry.fields) for entry in entries))
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from ops.append_only import rewrite
 from ops.cli import choices
 from ops.cli.examples import examples
 from ops.cli.output import note, print_json
@@ -84,7 +85,12 @@ async def _run(settings: Settings, whom: Whom, *, dry_run: bool) -> Report:
         async with alone(connection, *REWRITING) as mine:
             if not mine:
                 raise PenstockError("another process rotates keys or erases now: run it again when that is done")
-            return await Erasure(connection, keys, blobs, Spool(redis), whom, dry_run, tell).run()
+            report = await Erasure(connection, keys, blobs, Spool(redis), whom, dry_run, tell).run()
+            if not dry_run:
+                tell("having Redis write its append-only file anew")
+                if why := await rewrite(redis):
+                    report.left.append(f"Redis's append-only file: entries of the spool, sealed ({why}); BGREWRITEAOF")
+            return report
 
 
 def _say_nothing(_step: str) -> None:

@@ -15,6 +15,6 @@ app = typer.Typer(add_completion=False)
 @app.command(epilog=examples("penstock flower", "PENSTOCK_FLOWER_PASSWORD=... penstock flower"))
 def flower() -> None:
     """Serve flower, Celery's own page, behind a password (user penstock), on PENSTOCK_FLOWER_PORT."""
-    settings = find(Settings.read(), redis=True)
+    settings = find(Settings.read(), database=False, redis=True)
     set_up_logs(settings.log_level, settings.log_format)
     serve_flower(application(settings), settings)

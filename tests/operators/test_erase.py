@@ -38,6 +38,18 @@ def two(marked: Marked, **more: bool) -> None:
         marked.fill(subject, {"entityId": subject, "said": f"word-of-{subject}"}, customer(subject), **more)
 
 
+def settle(url: str) -> None:
+    """Let Postgres's files hold what its tables hold, and nothing that they held before."""
+
+    async def vacuum() -> None:
+        connection = await asyncpg.connect(url)
+        await connection.execute("VACUUM FULL")
+        await connection.execute("CHECKPOINT")
+        await connection.close()
+
+    asyncio.run(vacuum())
+
+
 def test_nothing_of_an_erased_customer_is_left_in_any_table_file_or_blob(
     marked: Marked, store: Store, penstock: Penstock, postgres: Postgres, tmp_path: Path
 ) -> None:
@@ -45,6 +57,8 @@ def test_nothing_of_an_erased_customer_is_left_in_any_table_file_or_blob(
     two(marked)
     marked.fill(GOES, {"entityId": GOES}, customer(GOES), blob=True)
     assert GOES in everything(store.url)
+    settle(store.url)
+    assert files_with(postgres.folder, [GOES.encode()]), "the search finds nothing anyhow"
 
     done = penstock(
         *("erase", "--provider", "magicline", "--account", "berlin", "--subject", GOES, "--yes", "--json"),
@@ -59,14 +73,7 @@ def test_nothing_of_an_erased_customer_is_left_in_any_table_file_or_blob(
     assert GOES not in left
     assert left.count(STAYS) > 3
     assert [] == [path for path in (tmp_path / "data" / "blobs").rglob("*") if path.is_file()]
-
-    async def settle() -> None:
-        connection = await asyncpg.connect(store.url)
-        await connection.execute("VACUUM FULL")
-        await connection.execute("CHECKPOINT")
-        await connection.close()
-
-    asyncio.run(settle())
+    settle(store.url)
     assert [] == files_with(postgres.folder, [GOES.encode()])
 
 
@@ -122,18 +129,50 @@ def test_a_dry_run_counts_and_removes_nothing(marked: Marked, store: Store, pens
     assert sorted(before.splitlines()) == sorted(everything(store.url).splitlines())
 
 
-def test_entries_of_the_spool_go_too(marked: Marked, penstock: Penstock, empty_redis: Redis) -> None:
-    """Of two spooled deliveries the subject's is removed, the other stays, and the count of bytes with it."""
-    two(marked, spooled=True)
+def shards(entry: bytes) -> list[bytes]:
+    """Pieces of an entry's sealed end; Redis's files may hold it compressed, in runs of at most 32 bytes."""
+    return [entry[start : start + 12] for start in range(len(entry) - 100, len(entry) - 12, 4)]
 
-    penstock(
+
+def test_entries_of_the_spool_go_too(marked: Marked, penstock: Penstock, empty_redis: Redis) -> None:
+    """Of two spooled deliveries the subject's is removed, from Redis's files too; the other stays and is counted."""
+    two(marked, spooled=True)
+    with redis.Redis.from_url(empty_redis.url) as connection:
+        before = [fields[b"event-1"] for _, fields in connection.xrange("penstock:spool")]
+    assert all(files_with(empty_redis.folder, shards(entry)) for entry in before)
+
+    done = penstock(
         *("erase", "--provider", "magicline", "--account", "berlin", "--subject", GOES, "--yes"),
         PENSTOCK_ENCRYPTION_KEYS=KEY,
     )
 
     with redis.Redis.from_url(empty_redis.url) as connection:
-        assert 1 == connection.xlen("penstock:spool")
+        [stays] = [fields[b"event-1"] for _, fields in connection.xrange("penstock:spool")]
         assert 0 < int(connection.get("penstock:spool:bytes") or 0)
+    assert (0, "") == (done.status, done.errors)
+    [goes] = [entry for entry in before if entry != stays]
+    assert files_with(empty_redis.folder, shards(stays))
+    assert [] == files_with(empty_redis.folder, shards(goes))
+
+
+def test_what_redis_does_not_forget_is_said(marked: Marked, penstock: Penstock, empty_redis: Redis) -> None:
+    """A user who may not have the file written anew, as managed ones do not let: exit status 1, and what to do."""
+    two(marked, spooled=True)
+    with redis.Redis.from_url(empty_redis.url) as connection:
+        connection.acl_setuser(
+            "managed", enabled=True, passwords=["+pw"], keys="*", commands=["+@all", "-bgrewriteaof"]
+        )
+        address = empty_redis.url.rpartition("@")[2]
+        done = penstock(
+            *("erase", "--provider", "magicline", "--account", "berlin", "--subject", GOES, "--yes", "--json"),
+            PENSTOCK_ENCRYPTION_KEYS=KEY,
+            PENSTOCK_REDIS_URL=f"redis://managed:pw@{address}",
+        )
+        connection.acl_deluser("managed")
+
+    [told] = done.lines
+    assert 1 == done.status
+    assert "BGREWRITEAOF" in told["left"][0]
 
 
 def test_an_erased_account_leaves_no_row_and_no_key(

@@ -5,6 +5,7 @@ import hashlib
 import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -59,21 +60,23 @@ def refused(url: str, statement: str) -> bool:
 
 
 @pytest.fixture
-def stores(tmp_path: Path) -> Iterator[tuple[Server, Server]]:
+def stores() -> Iterator[tuple[Server, Server]]:
     """A Postgres with the roles and a Redis that spools, of this test's own: roles are a server's, not a database's."""
-    folder = tmp_path / "servers"
-    folder.mkdir()
-    for each in (folder, *folder.parents):
-        if str(each).startswith("/tmp/pytest"):  # noqa: S108 - pytest's, which only its user may enter
-            each.chmod(0o755)
     with (
-        running_postgres(folder, free_port()) as postgres,
-        running_redis(folder, free_port(), "--appendonly", "yes", "--appendfsync", "always", "--save", "") as redis,
+        # not below pytest's own folder, which only its user may enter: Postgres refuses to run as root
+        tempfile.TemporaryDirectory() as name,
+        running_postgres(_open_to_all(name), free_port()) as postgres,
+        running_redis(Path(name), free_port(), "--appendonly", "yes", "--appendfsync", "always", "--save", "") as redis,
     ):
         upgrade(postgres.url)
         asyncio.run(grant(postgres.url))
         yield postgres, redis
         postgres.wake()
+
+
+def _open_to_all(name: str) -> Path:
+    Path(name).chmod(0o755)
+    return Path(name)
 
 
 def test_ingress_receives_spools_and_recovers_as_its_role(stores: tuple[Server, Server], tmp_path: Path) -> None:
@@ -172,7 +175,7 @@ class Processes:
 
     def __init__(self, folder: Path, lab: Lab, database_url: str, redis_url: str) -> None:
         self.folder, self.lab, self.database_url = folder, lab, database_url
-        self.port, self.console = free_port(), free_port()
+        self.port, self.console, self.flower = free_port(), free_port(), free_port()
         self._environment = {
             "PENSTOCK_REDIS_URL": redis_url,
             "PENSTOCK_DATA_DIR": str(folder / "data"),
@@ -180,6 +183,7 @@ class Processes:
             "PENSTOCK_ENCRYPTION_KEYS": generate_key(),
             "PENSTOCK_INGRESS_PORT": str(self.port),
             "PENSTOCK_CONSOLE_PORT": str(self.console),
+            "PENSTOCK_FLOWER_PORT": str(self.flower),
             "PENSTOCK_METRICS_PORT": "0",
             "PENSTOCK_LOG_FORMAT": "json",
         }
@@ -187,16 +191,17 @@ class Processes:
         (folder / "penstock.toml").write_text(config, encoding="utf-8")
 
     def environment(self, url: str) -> dict[str, str]:
-        """For a process that uses this database URL."""
-        return clean_environment(ROOT, {**self._environment, "PENSTOCK_DATABASE_URL": url})
+        """For a process that uses this database URL, or none."""
+        return clean_environment(ROOT, {**self._environment, **({"PENSTOCK_DATABASE_URL": url} if url else {})})
 
     def start(self, process: str, *arguments: str) -> "subprocess.Popen[bytes]":
-        """`penstock ...` as the role of its process."""
+        """`penstock ...` as the role of its process; flower has no database at all."""
+        url = as_role(self.database_url, process) if process in ROLES else ""
         with (self.folder / f"{process}.log").open("ab") as log:
             return subprocess.Popen(
                 [sys.executable, "-m", "ops", *arguments],
                 cwd=self.folder,
-                env=self.environment(as_role(self.database_url, process)),
+                env=self.environment(url),
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
@@ -234,11 +239,13 @@ def processes(stores: tuple[Server, Server], tmp_path: Path) -> Iterator[Process
             ("worker", "worker", *PROVIDERS),
             ("relay", "relay"),
             ("console", "console"),
+            ("flower", "flower"),
         ):
             started = made.start(process, *arguments)
             stack.callback(_end, started)
         until(lambda: _answers(f"http://127.0.0.1:{made.port}/health/ready"), 90, made.logs)
         until(lambda: _answers(f"http://127.0.0.1:{made.console}/"), 90, made.logs)
+        until(lambda: _answers(f"http://127.0.0.1:{made.flower}/healthcheck"), 90, made.logs)
         lab.set_sender(ingress=f"http://127.0.0.1:{made.port}")
         yield made
 

@@ -27,6 +27,7 @@ from shared.store.handovers.handing_over import ClaimedHandover, Delivered, Subs
 from shared.store.postgres import AWAY, Connection
 from shared.tracing import with_traceparent
 from workers.calling import NoAnswer
+from workers.hand_over.discretion import discreet
 from workers.hand_over.invoking import invoke
 from workers.hand_over.metrics import hand_over_metrics
 from workers.hand_over.posting import Poster
@@ -136,7 +137,8 @@ class HandingOver:
                 answer = await self._poster.post(handler, sent, body)
         except NoAnswer as error:
             return judge_silence(claimed, error, policy)
-        return judge_answer(claimed, answer, policy)
+        said = discreet(answer.body.decode(errors="replace"), claimed.change)
+        return judge_answer(claimed, replace(answer, body=said.encode()), policy)
 
     # ── the store ─────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -20,6 +20,7 @@ from penstock.records import KINDS, Record
 from shared.configuration import Retry
 from shared.handlers.change import OutgoingChange
 from shared.store.handovers.handing_over import ClaimedHandover, Delivered
+from workers.hand_over.discretion import discreet
 from workers.hand_over.verdicts import SAID_CHARACTERS, again, removed
 
 
@@ -61,7 +62,7 @@ def invoke(handler: Handler, claimed: ClaimedHandover, policy: Retry) -> Deliver
         )
     except BaseException as error:  # also SystemExit: whatever a handler does, the others go on
         log.warning("a handler raised", **bound, change=change.id, exc_info=error)
-        said = " ".join(str(error).split())[:SAID_CHARACTERS]
+        said = " ".join(discreet(str(error), claimed.change).split())[:SAID_CHARACTERS]
         detail = f"{type(error).__name__}: {said}" if said else type(error).__name__
         return again(claimed, "handler-raised", detail, policy, reached=False)
     return Delivered(claimed, "done", reached=True)
