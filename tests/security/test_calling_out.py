@@ -18,7 +18,10 @@ from ops.embedded.redis import Redis
 from shared.budgets import Budgets
 from shared.configuration import Configuration, read_configuration
 from shared.errors import PenstockError
+from shared.providers.interface import Call
 from shared.providers.paybook.settings import PaybookAccount
+from workers.calling import Caller
+from workers.reconcile.surveying import Stopped, Surveyor
 from workers.relay.registering import look
 
 
@@ -189,3 +192,30 @@ def test_a_key_that_an_answer_repeats_is_not_repeated(say: Say, hosts: Callable[
 
     assert "not with" in said
     assert KEY not in said
+
+
+def test_a_circuit_tells_no_key_that_a_refusal_repeats(
+    hosts: Callable[..., Host], redis: Redis, tmp_path: Path
+) -> None:
+    """Reconciliation stops with the reason, and the circuit keeps it in Redis for every process and page to show."""
+    host = hosts(lambda sent: (200, {}, _envelope(f"not with {sent}", code=401)))
+    configuration = _configured(tmp_path, f"http://{host.origin}")
+    account = configuration.accounts["paybook"]["main"]
+
+    async def ask() -> tuple[str, str]:
+        budgets, caller = Budgets(redis.url), Caller()
+        try:
+            with pytest.raises(Stopped) as stopped:
+                await Surveyor(caller, budgets).ask(
+                    "paybook", account, Call("/v1/credentials", "credentials"), configuration
+                )
+            opened = await budgets.circuits.get("paybook", account)
+            assert opened
+            return str(stopped.value), opened.why
+        finally:
+            await caller.close()
+            await budgets.close()
+
+    for said in asyncio.run(ask()):
+        assert "not with" in said
+        assert KEY not in said

@@ -17,6 +17,7 @@ from workers.backoff import retry_after, wait_seconds
 from workers.calling import Caller, NoAnswer
 from workers.follow_up.sessions import NotNow, Sessions
 from workers.follow_up.verdicts import SERVER_ERRORS
+from workers.redacting import without_secrets
 
 
 TRIES: Final = 6
@@ -102,7 +103,8 @@ class Surveyor:
             status, said = answer.status, f"the API answered {answer.status}"
             asked = retry_after(answer.headers.get("retry-after"))
         except RefusedAnswer as error:
-            status, said = error.status, str(error)
+            # it goes into the circuit, which every process and page shows
+            status, said = error.status, without_secrets(str(error), account)
         except NoAnswer as error:
             await self._down(provider, account, str(error), configuration)
             return _Failed(0, str(error))
