@@ -121,6 +121,17 @@ def test_every_make_target_that_is_named_exists(document: Path) -> None:
     assert set() == set(shown) - set(targets)
 
 
+@pytest.mark.parametrize("document", [path for path in DOCUMENTS if path.parent != ROOT], ids=named)
+def test_every_test_that_is_named_exists(document: Path) -> None:
+    """By its path, or by its name alone behind another one of the same folder; a document shows what is shown."""
+    folder = Path()
+    for name in re.findall(
+        r"`((?:tests/[a-z_/]*)?test_[a-z_]+\.py)(?:::[a-z_]+)?`", document.read_text(encoding="utf-8")
+    ):
+        folder = Path(name).parent if "/" in name else folder
+        assert (ROOT / folder / Path(name).name).is_file(), f"{document.name}: {name}"
+
+
 def test_the_reference_names_every_setting() -> None:
     """Each variable of ``Settings`` has its row, and the other documents name no other variable."""
     rows = re.findall(r"^\| `(PENSTOCK_[A-Z_]+)` \|", SETTINGS_PAGE.read_text(encoding="utf-8"), re.MULTILINE)
