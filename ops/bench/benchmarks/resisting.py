@@ -66,6 +66,10 @@ def flood(stage: Stage) -> Sequence[Report]:
         with _besieged(Siege(port=ours.port, lorises=0, flooders=FLOODERS, seconds=seconds)) as counts:
             pass
         costs.append(1e6 * (cpu_seconds([ingress]) - before) / max(1, counts[0].refused))
+    with stage.profiles.of(ingress=ingress):
+        if stage.profiles.active:
+            with _besieged(Siege(port=ours.port, lorises=0, flooders=FLOODERS, seconds=seconds)):
+                pass
     return [
         Report(
             "flood",
