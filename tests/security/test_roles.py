@@ -130,10 +130,19 @@ def _cannot_read_or_change(url: str) -> None:
         assert refused(url, statement), statement
 
 
+@pytest.fixture(scope="module")
+def granted() -> Iterator[str]:
+    """The owner's URL of a migrated database with the roles."""
+    with tempfile.TemporaryDirectory() as name, running_postgres(_open_to_all(name), free_port()) as postgres:
+        upgrade(postgres.url)
+        asyncio.run(grant(postgres.url))
+        yield postgres.url
+
+
 @pytest.mark.parametrize("process", sorted(ROLES))
-def test_no_process_may_do_what_only_the_owner_does(stores: tuple[Server, Server], process: str) -> None:
+def test_no_process_may_do_what_only_the_owner_does(granted: str, process: str) -> None:
     """Tables are not theirs, data keys are not destroyed by them, and the ids of changes keep their key."""
-    url = as_role(stores[0].url, process)
+    url = as_role(granted, process)
     for statement in (
         "DROP TABLE events",
         "TRUNCATE records",
@@ -148,16 +157,15 @@ def test_no_process_may_do_what_only_the_owner_does(stores: tuple[Server, Server
         assert refused(url, statement), statement
 
 
-def test_granting_again_takes_away_what_was_given_beside_it(stores: tuple[Server, Server]) -> None:
+def test_granting_again_takes_away_what_was_given_beside_it(granted: str) -> None:
     """After a version that needed more, or a hand that gave more, the roles are again as the table says."""
-    postgres, _ = stores
-    ask(postgres.url, "GRANT ALL ON events TO penstock_ingress")
-    assert not refused(as_role(postgres.url, "ingress"), "SELECT body FROM events")
+    ask(granted, "GRANT ALL ON events TO penstock_ingress")
+    assert not refused(as_role(granted, "ingress"), "SELECT body FROM events")
 
-    asyncio.run(grant(postgres.url))
+    asyncio.run(grant(granted))
 
-    assert refused(as_role(postgres.url, "ingress"), "SELECT body FROM events")
-    assert not refused(as_role(postgres.url, "ingress"), "SELECT id FROM events")
+    assert refused(as_role(granted, "ingress"), "SELECT body FROM events")
+    assert not refused(as_role(granted, "ingress"), "SELECT id FROM events")
 
 
 def test_the_tables_are_those_of_the_schema() -> None:

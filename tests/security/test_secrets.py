@@ -36,8 +36,8 @@ MARKS: Final = {
 """What is a secret, or a body: nothing of it may be read anywhere without the encryption key."""
 
 ERASING: Final = tuple(
-    ("erase", "--provider", "magicline", "--account", "studio", *more)
-    for more in (("--subject", "2", "--dry-run"), ("--subject", "2", "--yes"), ("--yes",))
+    ("erase", "--provider", "magicline", "--account", "studio", "--subject", "2", *more)
+    for more in (("--dry-run",), ("--yes",))
 )
 
 CONFIG: Final = """
