@@ -12,6 +12,8 @@ _EVENTS: Final = {
     " the type, or discard it",
     "untrusted-url": "it names a URL that is not the provider's own, which is never called: find out who sent it, then"
     " discard it",
+    "too-many-calls": "it asks for more calls than max_calls of [following_up] allows: find out who sent it; raise the"
+    " setting and replay it, or discard it",
     "missing-part": "a part that belongs to such a delivery is missing: ask the provider to send it again, or discard"
     " it",
     "repeated-part": "a part is there more than once, so nobody knows which one counts: ask the provider to send it"

@@ -88,6 +88,8 @@ class FollowingUp(Section):
     """How many calls a worker process makes side by side."""
     coalesce_seconds: float = Field(default=0.5, ge=0)
     """A resource is fetched at most once in this time: the first fetch goes at once, later events share the next."""
+    max_calls: int = Field(default=5_000, ge=1)
+    """A delivery that asks for more calls is parked as ``too-many-calls``: nobody's budget is used up by one body."""
     max_pages: int = Field(default=10_000, ge=1)
     """A chain of pages ends here as ``endless-pages``; what it brought is kept."""
     max_answer_bytes: int = Field(default=64 * 1024 * 1024, ge=1024)

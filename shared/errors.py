@@ -21,6 +21,7 @@ Reason = Literal[
     "wrong-shape",
     "unknown-type",
     "untrusted-url",
+    "too-many-calls",
     "missing-part",
     "repeated-part",
     "attempts-used-up",

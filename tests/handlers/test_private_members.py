@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from handlers.conftest import Configure, Store
+from handlers.conftest import Configure, Store, handler
+from handlers.receiving import Message, Reply, receiving
 from penstock import Change, on
 from shared.private import seal_record
 from shared.providers.interface import Record
@@ -43,6 +44,37 @@ def test_an_application_gets_the_private_members(process: WorkerProcess, store: 
     assert "1 handed over" == HandingOver(process).run("keep")
 
     assert {"bankAccount": {"iban": "DE89370400440532013000"}} == (got[0].record.model_extra or {})
+
+
+def test_what_a_function_raises_is_kept_without_them(process: WorkerProcess, store: Store) -> None:
+    """The error of a handler that quotes the record stays readable, but for the private value in it."""
+
+    @on("magicline.customer", name="refuse", start="beginning")
+    def refuse(change: Change) -> None:
+        raise ValueError(f"no such bank: {change.record.model_extra}")
+
+    HandingOver(process).run("refuse")
+
+    assert "ValueError: no such bank: {'bankAccount': {'iban': '[hidden]'}}" == store.handover()["error_detail"]
+
+
+def test_what_an_endpoint_answers_is_kept_without_them(configured: Configure, store: Store) -> None:
+    """An error that repeats the whole message, cut off at what is read of it."""
+
+    def repeat(message: Message) -> Reply:
+        return Reply(400, body=b"not with " + message.body[message.body.find(b"bankAccount") :])
+
+    with receiving(repeat) as app:
+        process = configured(handler(app.url))
+        store.change(1)
+        seal_the_record(process, store)
+        handing = HandingOver(process)
+        handing.run("crm")
+        handing.close()
+
+        assert b"DE89370400440532013000" in app.got[0].body
+    said = store.handover()["error_detail"]
+    assert said.startswith('the endpoint answered 400: not with bankAccount":{"iban":"[hidden]"')
 
 
 @pytest.mark.usefixtures("process")

@@ -6,7 +6,7 @@ import structlog
 
 from shared import reconciled
 from shared.errors import PenstockError, Unreadable
-from shared.providers.interface import Delivery, FollowUp
+from shared.providers.interface import Delivery, FollowUp, Plan
 from shared.providers.registry import PROVIDERS
 from shared.sealing import BrokenSeal
 from shared.store.planning import ClaimedEvent, Planned
@@ -37,7 +37,7 @@ async def read(process: WorkerProcess, event: ClaimedEvent) -> Planned:
         delivery = Delivery(event.id, event.account, body, event.content_type)
         read = follow_up.read(delivery, account)
         types = follow_up.types(read)
-        asked = follow_up.plan(read, delivery, account)
+        asked = _bounded(follow_up.plan(read, delivery, account), process.watch.current.following_up.max_calls)
         for blob in asked.blobs:
             await process.may_seal(event.provider, event.account)
             await process.blobs.put(blob.key, blob.content, event.id, (event.provider, event.account))
@@ -55,6 +55,13 @@ async def read(process: WorkerProcess, event: ClaimedEvent) -> Planned:
         )
         return Planned(event, types=types, parked=("poison", f"planning failed: {type(error).__name__}"))
     return Planned(event, types, follow_up.identity(read), calls, records)
+
+
+def _bounded(asked: Plan, most: int) -> Plan:
+    """The plan, unless it asks for too many calls. Raises Unreadable (``too-many-calls``)."""
+    if len(asked.calls) > most:
+        raise Unreadable("too-many-calls", f"it asks for {len(asked.calls):,} calls; max_calls is {most:,}")
+    return asked
 
 
 async def _body(process: WorkerProcess, event: ClaimedEvent) -> bytes:
