@@ -5,12 +5,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 import structlog
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 
 from ingress.waiting import Waiting, WaitingRoom
 from shared.errors import StoreAway
+from shared.redis_clients import open_redis, replicas_to_hold
 from shared.spool import Spool, SpoolRefused
 
 
@@ -38,13 +36,8 @@ class SpoolAppends:
 
     def __init__(self, redis_url: str) -> None:
         # A connection that was cut while it was idle is made anew once; ids make a second append harmless.
-        self._redis = Redis.from_url(
-            redis_url,
-            socket_timeout=SPOOL_SECONDS,
-            socket_connect_timeout=SPOOL_SECONDS,
-            retry=Retry(NoBackoff(), 1),
-        )
-        self._spool = Spool(self._redis)
+        self._redis = open_redis(redis_url, seconds=SPOOL_SECONDS, retries=1)
+        self._spool = Spool(self._redis, replicas=replicas_to_hold(redis_url))
         self._room = WaitingRoom("the spool", seconds=SPOOL_SECONDS, batch_events=BATCH_EVENTS)
         self._taking: asyncio.Task[None] | None = None
         self._appending: set[asyncio.Task[None]] = set()

@@ -11,7 +11,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
-from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from shared.budget_questions import Keys, Question, Questions
@@ -20,6 +19,7 @@ from shared.configuration import Shares
 from shared.errors import StoreAway
 from shared.providers.account import AccountSettings
 from shared.providers.interface import Limit
+from shared.redis_clients import open_redis
 from shared.settings import Settings, without_password
 
 
@@ -31,6 +31,7 @@ if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[1]) then redis.call('SET', KEYS[1
 _MARGIN_SECONDS: Final = 0.1
 _MARGIN_SHARE: Final = 0.01
 
+REDIS_SECONDS: Final = 2.0
 _SHARES: Final = Shares()
 _LOGS: Final = {"sliding": "budget", "fixed": "budget-fixed"}
 """Two kinds of values in Redis, so two names: the settings may change from one to the other."""
@@ -63,7 +64,7 @@ class Budgets:
 
     def __init__(self, redis_url: str) -> None:
         self._url = redis_url
-        self._redis = Redis.from_url(redis_url, socket_timeout=2.0, socket_connect_timeout=2.0, decode_responses=True)
+        self._redis = open_redis(redis_url, seconds=REDIS_SECONDS, decode=True)
         self._questions = Questions(self._redis)
         self._pause = self._redis.register_script(_PAUSE)
         self._number = 0

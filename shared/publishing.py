@@ -12,6 +12,7 @@ from kombu import Queue
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
+from shared.broker import broker_of
 from shared.configuration import Timing
 from shared.errors import StoreAway
 from shared.queue import HANDLERS_QUEUE, queue_of
@@ -24,9 +25,12 @@ SOCKET_SECONDS = 2.0
 
 def celery_settings(redis_url: str, timing: Timing, providers: Iterable[str]) -> dict[str, Any]:
     """What every Celery application on this Redis has in common; ``providers`` are all that the registry holds."""
+    broker = broker_of(redis_url) if redis_url else None
     return {
-        "broker_url": redis_url,
+        "broker_url": broker.url if broker else "",
+        "broker_use_ssl": broker.tls if broker else None,
         "broker_transport_options": {
+            **(broker.options if broker else {}),
             "visibility_timeout": timing.visibility_timeout_seconds,
             # The sweep for messages of a killed worker comes every 100 s unless told otherwise.
             "unacked_restore_interval": 5,

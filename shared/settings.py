@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from shared.errors import SettingsError
+from shared.redis_url import sentinels_of
 
 
 Port = Annotated[int, Field(ge=0, le=65535)]
@@ -31,6 +32,10 @@ class Settings(BaseModel):
     redis_url: SecretStr | None = None
     """Redis 6.2 or later, ``maxmemory-policy noeviction``, not in cluster mode, as
     ``redis://:password@host:6379/0``. Unset: `penstock up` starts one of its own.
+
+    With TLS ``rediss://``, and ``?ssl_ca_certs=/path`` for a certificate of your own authority. With Sentinel
+    ``redis+sentinel://:password@host:26379,host:26379,host:26379/<service>/<database number>``, or ``rediss+sentinel://``,
+    and ``?sentinel_password=...`` if the sentinels ask for one.
     """
     blob_url: str | None = None
     """Large bodies and images: ``file:///absolute/path``, or ``s3://bucket/prefix`` with the ``AWS_...`` variables.
@@ -72,6 +77,13 @@ class Settings(BaseModel):
     log_format: str = "auto"
     """``json``, ``console``, or ``auto``: console on a terminal, JSON elsewhere."""
 
+    @field_validator("redis_url")
+    @classmethod
+    def _names_a_redis(cls, url: SecretStr | None) -> SecretStr | None:
+        if url:
+            sentinels_of(url.get_secret_value())
+        return url
+
     @classmethod
     def read(cls, environment: Mapping[str, str] | None = None) -> "Settings":
         """The settings of this process. Raises SettingsError with a sentence that names the variable.
@@ -90,7 +102,7 @@ class Settings(BaseModel):
         except ValidationError as error:
             first = error.errors()[0]
             variable = f"PENSTOCK_{str(first['loc'][0]).upper()}"
-            raise SettingsError(f"{variable}: {first['msg']}") from None
+            raise SettingsError(f"{variable}: {first['msg'].removeprefix('Value error, ')}") from None
 
     @property
     def data(self) -> Path:
@@ -117,4 +129,5 @@ def _value(env: Mapping[str, str], variable: str) -> str:
 
 def without_password(url: str) -> str:
     """A store's URL fit to be shown."""
-    return re.sub(r"(?<=://)([^/@]*?)(:[^/@]*)?@", r"\1@", url)
+    open_text = re.sub(r"(?<=://)([^/@]*?)(:[^/@]*)?@", r"\1@", url)
+    return re.sub(r"([?&](?:sentinel_)?password=)[^&]*", r"\1***", open_text)

@@ -55,6 +55,9 @@ with it. A spool that holds more is being drained, and forgets with that."""
 _ENTRY_BYTES: Final = 200
 """What an entry costs besides its fields."""
 
+_REPLICAS_SHARE: Final = 0.25
+"""How much of the time for an append replicas have: they take it into memory at once, a disk may need a second."""
+
 _unpacker = msgspec.msgpack.Decoder(NewEvent)
 
 
@@ -72,10 +75,14 @@ class Entry(NamedTuple):
 
 
 class Spool:
-    """The stream. Every method raises StoreAway when Redis does not answer."""
+    """The stream. Every method raises StoreAway when Redis does not answer.
 
-    def __init__(self, redis: Redis) -> None:
+    ``replicas``: how many of them must hold an event too, where one of them may become the primary at any moment.
+    """
+
+    def __init__(self, redis: Redis, *, replicas: int = 0) -> None:
         self._redis = redis
+        self._replicas = replicas
         self._has_waitaof = True
         self._fit_until = float("-inf")
         self._room = 0
@@ -89,9 +96,12 @@ class Spool:
             pipeline.info("persistence")
             pipeline.info("memory")
             pipeline.get(BYTES)
-            persistence, memory, held = await pipeline.execute()
+            pipeline.info("replication")
+            persistence, memory, held, replication = await pipeline.execute()
         if not int(persistence.get("aof_enabled", 0)):
             raise SpoolRefused("Redis has no append-only file (appendonly no): a crash would lose what it holds")
+        if int(replication.get("connected_slaves", 0)) < self._replicas:
+            raise SpoolRefused("no replica follows this Redis: a failover would lose what it alone holds")
         maxmemory = int(memory.get("maxmemory", 0))
         if maxmemory and str(memory.get("maxmemory_policy", "")).startswith("allkeys"):
             raise SpoolRefused(f"Redis may evict any key (maxmemory-policy {memory['maxmemory_policy']})")
@@ -129,10 +139,13 @@ class Spool:
             pipeline.incrby(BYTES, weight)
             # Another batch may learn meanwhile that there is no such command.
             asked = self._has_waitaof
+            if self._replicas:
+                pipeline.execute_command("WAIT", self._replicas, int(wait_seconds * 1000 * _REPLICAS_SHARE))
             if asked:
                 pipeline.execute_command("WAITAOF", 1, 0, int(wait_seconds * 1000))
             answers = await pipeline.execute(raise_on_error=False)
         on_disk = answers.pop() if asked else None
+        held_by = answers.pop() if self._replicas else 0
         for answer in answers:
             if isinstance(answer, Exception):
                 # Out of memory, READONLY after a failover, MISCONF: it speaks, and does not take it.
@@ -140,16 +153,20 @@ class Spool:
                     # The name may lead to another server by now; these connections do not.
                     await self._redis.connection_pool.disconnect(inuse_connections=False)
                 raise SpoolRefused(f"Redis refuses the spool: {answer}")
-        if isinstance(on_disk, NoPermissionError) or (
-            isinstance(on_disk, ResponseError) and "unknown command" in str(on_disk)
-        ):
+        if isinstance(held_by, Exception) or held_by < self._replicas:
+            raise SpoolRefused(f"no replica of Redis took the events in time, a failover would lose them ({held_by})")
+        return self._is_on_disk(on_disk)
+
+    def _is_on_disk(self, told: Any) -> bool:
+        """What WAITAOF's answer means; None is that it was not asked. Raises SpoolRefused."""
+        if isinstance(told, NoPermissionError) or (isinstance(told, ResponseError) and "unknown command" in str(told)):
             self._has_waitaof = False
-            on_disk = None
-        if isinstance(on_disk, Exception):
-            raise SpoolRefused(f"Redis refuses WAITAOF: {on_disk}")
-        if on_disk is not None and int(on_disk[0]) < 1:
+            return False
+        if isinstance(told, Exception):
+            raise SpoolRefused(f"Redis refuses WAITAOF: {told}")
+        if told is not None and int(told[0]) < 1:
             raise SpoolRefused("the disk of Redis did not take the events in time")
-        return on_disk is not None
+        return told is not None
 
     async def read(self, limit: int) -> list[Entry]:
         """The oldest entries."""

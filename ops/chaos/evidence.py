@@ -12,12 +12,12 @@ from uuid import UUID
 import asyncpg
 import orjson
 from pydantic import SecretStr
-from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from shared.blobs import BlobMissing, BlobStore
 from shared.errors import PenstockError, StoreAway
 from shared.private import open_record
+from shared.redis_clients import open_redis
 from shared.sealing import BrokenSeal, Keys
 from shared.store.keys import look
 from shared.store.postgres import connect_once
@@ -248,10 +248,10 @@ class NotEmpty(PenstockError):
 async def refuse_what_holds_keys(redis_url: str) -> None:
     """Raises NotEmpty when the Redis database holds anything, StoreAway when it does not answer."""
     try:
-        async with Redis.from_url(redis_url, socket_timeout=5, socket_connect_timeout=5) as client:
+        async with open_redis(redis_url, seconds=5) as client:
             if keys := await client.dbsize():
                 raise NotEmpty(f"this Redis database holds {keys} keys: chaos empties it, so name one that is empty")
-    except (RedisError, OSError, ValueError) as error:
+    except (RedisError, OSError) as error:
         raise StoreAway(f"Redis does not answer: {error}") from None
 
 

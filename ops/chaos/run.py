@@ -7,11 +7,13 @@ import shutil
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import asyncpg
 
 from ops.chaos.evidence import Witness
+from ops.chaos.replicated_redis import ReplicatedRedis
 from ops.chaos.scenario import Load, Measured, Scenario, Skipped, Stage
 from ops.chaos.sending import Happened, Sender
 from ops.chaos.throwaway import GivenStores, Throwaway
@@ -62,6 +64,9 @@ async def play_all(
                         skipped = f"needs embedded servers ({', '.join(sorted(missing))})"
                         yield Result(scenario.name, seed, skipped=skipped)
                         continue
+                    if scenario.replicated:
+                        yield await _play_replicated(lab, scenario, seed, load_of(scenario), stores, key, folder, say)
+                        continue
                     if stage is None:
                         say("starts a throw-away installation")
                         stage = await _fresh(lab, stores, key, folder)
@@ -85,6 +90,34 @@ async def _fresh(lab: Lab, stores: GivenStores, key: str, folder: Path | None) -
         await stage.stop()
         raise
     return stage
+
+
+async def _play_replicated(
+    lab: Lab,
+    scenario: Scenario,
+    seed: int,
+    load: Load,
+    stores: GivenStores,
+    key: str,
+    folder: Path | None,
+    say: Say,
+) -> Result:
+    """Play one on an installation of its own, whose Redis is one with sentinels."""
+    if stores.redis_url:
+        return Result(scenario.name, seed, skipped="needs a Redis with sentinels of its own: leave --redis-url out")
+    home = Path(tempfile.mkdtemp(prefix="penstock-sentinel-", dir=folder))
+    say("starts a throw-away installation, and a Redis with replicas and sentinels")
+    with ReplicatedRedis(home) as redis:
+        stage = await _fresh(lab, replace(stores, redis_url=redis.url), key, folder)
+        stage.replicated = redis
+        result = await _play(stage, scenario, seed, load, say)
+        await stage.stop()
+    if result.why:
+        say(f"{scenario.name} failed; its installation is kept in {stage.folder}, its Redis in {home}")
+    else:
+        for done in (stage.folder, home):
+            shutil.rmtree(done, ignore_errors=True)
+    return result
 
 
 async def _play(at: Throwaway, scenario: Scenario, seed: int, load: Load, say: Say) -> Result:

@@ -8,15 +8,15 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 import asyncpg
-from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from ops.chaos.claims import Claims
 from ops.chaos.throwaway import Throwaway
 from ops.chaos.traffic import Intent
 from shared.errors import PenstockError
+from shared.redis_clients import open_redis
 from shared.spool import SPOOL
-from shared.store.postgres import for_asyncpg
+from shared.store.postgres import connect_once, for_asyncpg
 
 
 ResultT = TypeVar("ResultT")
@@ -63,7 +63,9 @@ class Measured:
     postgres_away: tuple[float, float] | None = None
     """From when until when: whatever was answered between the two has to be kept in the spool."""
     taken_up_seconds: float | None = None
-    """From a kill until the last of what the process held was claimed by another one; the longest of all kills."""
+    """From a kill until what it stopped went on: the last of what a process held was claimed by another one, or events
+    were followed up again. The longest of all kills.
+    """
     drained_seconds: float | None = None
     """From the return of Postgres until the spool was empty."""
 
@@ -100,7 +102,7 @@ class Stage:
 
     async def redis(self, *command: str | int) -> None:
         """Give Redis one command. Waits for a server that restarts."""
-        async with Redis.from_url(self.at.noted().redis_url, socket_timeout=5, socket_connect_timeout=5) as client:
+        async with open_redis(self.at.noted().redis_url, seconds=5) as client:
             await _patiently(lambda: client.execute_command(*command))  # type: ignore[no-untyped-call]
 
     async def taken_up(self, pids: Collection[int]) -> None:
@@ -108,10 +110,22 @@ class Stage:
         seconds = await Claims(self.at.noted().database_url).taken_up(pids)
         self.measured.taken_up_seconds = max(self.measured.taken_up_seconds or 0.0, seconds)
 
+    async def followed_up_again(self, killed_at: float) -> None:
+        """Measure how long it takes from ``killed_at`` until an event that comes from now on has been followed up."""
+        connection = await connect_once(self.at.noted().database_url)
+        try:
+            now = await connection.fetchval("SELECT clock_timestamp()")
+            after = "SELECT EXISTS (SELECT FROM events WHERE received_at > $1 AND state = 'done')"
+            while not await connection.fetchval(after, now):  # noqa: ASYNC110 - another process's row
+                await asyncio.sleep(_LOOK_SECONDS)
+        finally:
+            connection.terminate()
+        self.measured.taken_up_seconds = round(time.monotonic() - killed_at, 1)
+
     async def drained(self) -> None:
         """Measure how long it takes from now until the spool is empty, and stays so."""
         began = held = time.monotonic()
-        async with Redis.from_url(self.at.noted().redis_url, socket_timeout=5, socket_connect_timeout=5) as client:
+        async with open_redis(self.at.noted().redis_url, seconds=5) as client:
             while (now := time.monotonic()) - held < _EMPTY_SECONDS and now - began < _PATIENCE_SECONDS:
                 if await _patiently(lambda: client.xlen(SPOOL)):
                     held = time.monotonic()
@@ -129,7 +143,8 @@ class Scenario:
     ``needs`` names the servers that have to be embedded ones; ``may_refuse`` the answers that are right while the fault
     lasts (0 is none at all), ``may_refuse_large`` those that are right for bodies over 64 KiB. ``within_seconds``
     is how long after the fault and the last delivery everything may take to be finished; ``bounds`` what else is
-    promised. ``load`` is its own, where the usual one would show too little.
+    promised. ``load`` is its own, where the usual one would show too little. ``replicated``: it is played on an
+    installation of its own, whose Redis has replicas and sentinels.
     """
 
     name: str
@@ -142,6 +157,7 @@ class Scenario:
     within_seconds: float = 30.0
     bounds: Bounds = NO_BOUNDS
     load: Load = USUAL_LOAD
+    replicated: bool = False
 
 
 @dataclass(slots=True)
@@ -161,6 +177,7 @@ class Book:
         within_seconds: float = 30.0,
         bounds: Bounds = NO_BOUNDS,
         load: Load = USUAL_LOAD,
+        replicated: bool = False,
     ) -> Callable[[Play], Play]:
         """Enter the decorated function; the first sentence of its docstring says what it does."""
 
@@ -176,6 +193,7 @@ class Book:
                 within_seconds=within_seconds,
                 bounds=bounds,
                 load=load,
+                replicated=replicated,
             )
             return play
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ops.installation import Installation, NotedProcess, running
 from ops.lab.process import Lab
@@ -17,6 +18,9 @@ from ops.supervisor.logs import tail
 from ops.supervisor.process import Process, Program
 from shared.errors import PenstockError
 
+
+if TYPE_CHECKING:
+    from ops.chaos.replicated_redis import ReplicatedRedis
 
 READY_SECONDS = 120.0
 STOP_SECONDS = 20.0
@@ -53,6 +57,8 @@ class Throwaway:
         self._port = _free_port()
         self.key = key
         self._stores = stores
+        self.replicated: ReplicatedRedis | None = None
+        """Its Redis, where that is one with sentinels."""
         self._process: Process | None = None
         self._noted: Installation | None = None
         folder.mkdir(parents=True, exist_ok=True)

@@ -5,12 +5,12 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import asyncpg
-from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from ops.checks.finding import Finding, advice, fix, ok
 from shared.configuration import Configuration
-from shared.errors import StoreAway
+from shared.errors import SettingsError, StoreAway
+from shared.redis_clients import open_redis
 from shared.settings import Settings
 from shared.store.postgres import AWAY, connect_once
 
@@ -138,12 +138,8 @@ async def _redis(settings: Settings) -> list[Finding]:
     if settings.redis_url is None:
         return []
     try:
-        client = Redis.from_url(
-            settings.redis_url.get_secret_value(),
-            socket_connect_timeout=_REDIS_SECONDS,
-            socket_timeout=_REDIS_SECONDS,
-        )
-    except ValueError:
+        client = open_redis(settings.redis_url.get_secret_value(), seconds=_REDIS_SECONDS)
+    except SettingsError:
         return []
     try:
         info: dict[str, Any] = await client.info()

@@ -1,6 +1,6 @@
 """Checks of the stores: whether each answers, which version it is, and whether it keeps what it is given."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
@@ -10,7 +10,8 @@ from uuid_utils.compat import uuid7
 
 from ops.checks.finding import Finding, advice, fix, ok
 from shared.blobs import BlobStore
-from shared.errors import PenstockError, StoreAway
+from shared.errors import PenstockError, SettingsError, StoreAway
+from shared.redis_clients import open_redis, replicas_to_hold
 from shared.sealing import Keys
 from shared.settings import Settings, without_password
 from shared.store.migrating import newest
@@ -75,11 +76,9 @@ async def check_redis(settings: Settings) -> list[Finding]:
     url = settings.redis_url.get_secret_value()
     shown = without_password(url)
     try:
-        client = Redis.from_url(
-            url, socket_connect_timeout=_REDIS_SECONDS, socket_timeout=_REDIS_SECONDS, decode_responses=True
-        )
-    except ValueError as error:
-        return [fix("Redis", f"PENSTOCK_REDIS_URL: {error}")]
+        client = open_redis(url, seconds=_REDIS_SECONDS, decode=True)
+    except SettingsError as error:
+        return [fix("Redis", f"{error}")]
     try:
         info = await client.info()
         appendfsync = await _appendfsync(client)
@@ -92,6 +91,7 @@ async def check_redis(settings: Settings) -> list[Finding]:
         ok("Redis", f"version {info.get('valkey_version') or info.get('redis_version')} at {shown}"),
         _eviction(info),
         _persistence(info, appendfsync),
+        *_replicas(url, info),
     ]
 
 
@@ -126,6 +126,21 @@ def _persistence(info: Mapping[str, Any], appendfsync: str | None) -> Finding:
         return ok(item, "appendonly yes; this server does not say how often it writes to disk (appendfsync)")
     level = ok if appendfsync == "always" else advice
     return level(item, f"appendonly yes, appendfsync {appendfsync}: {_APPENDFSYNC.get(appendfsync, 'unknown')}")
+
+
+def _replicas(url: str, info: Mapping[str, Any]) -> Iterator[Finding]:
+    """With Sentinel alone: whether there is a server that could take over."""
+    if not replicas_to_hold(url):
+        return
+    connected = int(info.get("connected_slaves", 0))
+    if connected:
+        yield ok("Redis replicas", f"{connected} follow the primary")
+    else:
+        yield fix(
+            "Redis replicas",
+            "none follows the primary, so Sentinel has nothing to fail over to and no event is spooled while Postgres"
+            " is away (503 instead): start a replica",
+        )
 
 
 async def check_blobs(settings: Settings) -> list[Finding]:

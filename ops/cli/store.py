@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ops.installation import find
 from shared.errors import SettingsError, StoreAway
+from shared.redis_clients import open_redis
 from shared.sealing import Keys
 from shared.settings import Settings, without_password
 from shared.store.keys import look
@@ -82,14 +83,7 @@ async def queue_store(settings: Settings) -> AsyncIterator[Redis | None]:
     if settings.redis_url is None:
         yield None
         return
-    try:
-        client = Redis.from_url(
-            settings.redis_url.get_secret_value(),
-            socket_connect_timeout=_REDIS_SECONDS,
-            socket_timeout=_REDIS_SECONDS,
-        )
-    except ValueError as error:
-        raise SettingsError(f"PENSTOCK_REDIS_URL: {error}") from None
+    client = open_redis(settings.redis_url.get_secret_value(), seconds=_REDIS_SECONDS)
     try:
         yield client
     finally:

@@ -7,7 +7,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
 
 import uvicorn
-from redis.asyncio import Redis
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -38,6 +37,7 @@ from ops.console.standing import Standings
 from ops.console.visitors import Visitors
 from shared.budgets import Budgets
 from shared.errors import SettingsError, StoreAway
+from shared.redis_clients import open_redis
 from shared.settings import Settings
 from shared.store.reading.connecting import reading_engine
 from shared.watching import ConfigurationWatch
@@ -104,9 +104,7 @@ def create(settings: Settings) -> Starlette:
             app.state.redis = app.state.budgets = None
             if settings.redis_url is not None:
                 url = settings.redis_url.get_secret_value()
-                app.state.redis = await opened.enter_async_context(
-                    Redis.from_url(url, socket_connect_timeout=_REDIS_SECONDS, socket_timeout=_REDIS_SECONDS)
-                )
+                app.state.redis = await opened.enter_async_context(open_redis(url, seconds=_REDIS_SECONDS))
                 app.state.budgets = Budgets(url)
                 opened.push_async_callback(app.state.budgets.close)
             app.state.standings = Standings(watch, app.state.redis, app.state.budgets)

@@ -10,6 +10,7 @@ from ops.embedded.postgres import Postgres
 from ops.embedded.redis import Redis
 from ops.embedded.server import EmbeddedServer
 from shared.errors import SettingsError, StoreAway
+from shared.redis_clients import connect_redis
 from shared.settings import Settings, without_password
 
 
@@ -51,9 +52,9 @@ def check_redis(url: str) -> None:
     """Refuse a Redis that would lose what is queued. Raises SettingsError, StoreAway."""
     shown = without_password(url)
     try:
-        with redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5) as client:
+        with connect_redis(url, seconds=5) as client:
             told = client.info()
-    except (redis.RedisError, ValueError) as error:
+    except redis.RedisError as error:
         raise StoreAway(f"Redis does not answer at {shown}: {error}") from None
     if (policy := told.get("maxmemory_policy", "noeviction")) != "noeviction":
         raise SettingsError(

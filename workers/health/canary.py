@@ -11,13 +11,11 @@ from typing import Any, Final
 from uuid import uuid4
 
 from celery import Celery
-from kombu import Connection, Queue
+from kombu import Queue
 from kombu.exceptions import OperationalError
-
-# Resolved by name otherwise, at the first connection: no import may be under way in a thread when a child is forked.
-from kombu.transport.redis import Transport
 from redis.exceptions import RedisError
 
+from shared.broker import broker_of
 from shared.errors import StoreAway
 from shared.queue import CANARY_TASK, canary_queue
 
@@ -41,7 +39,7 @@ class Canary:
         # Declaring a queue writes it into a set in Redis for ever; messages by a queue's own name need no declaration.
         self.queue = Queue(canary_queue(uuid4().hex), no_declare=True)
         self._app = app
-        self._redis_url = redis_url
+        self._broker = broker_of(redis_url)
         # Memory shared with the children: a monotonic clock's reading, the same in all processes of a machine.
         self._shared = memoryview(mmap.mmap(-1, 8)).cast("d")
         self._shared[0] = time.monotonic()
@@ -64,7 +62,7 @@ class Canary:
         """
         try:
             # A connection of its own each time: it cannot have died unnoticed.
-            with Connection(self._redis_url, transport=Transport, transport_options=_OPTIONS) as connection:
+            with self._broker.connection(_OPTIONS) as connection:
                 self._app.send_task(CANARY_TASK, queue=self.queue.name, connection=connection, retry=False)
                 channel: Any = connection.default_channel
                 channel.client.ltrim(self.queue.name, 0, 0)

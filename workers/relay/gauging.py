@@ -6,8 +6,6 @@ import contextlib
 import asyncpg
 import structlog
 from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from shared.budgets import Budgets
@@ -15,6 +13,7 @@ from shared.errors import StoreAway
 from shared.providers.account import AccountSettings
 from shared.providers.registry import PROVIDERS
 from shared.queue import HANDLERS, HANDLERS_QUEUE, queue_of
+from shared.redis_clients import open_redis
 from shared.store import gauging
 from shared.store.postgres import AWAY, Connection, connect_once
 from shared.store.tallying import progress
@@ -31,12 +30,7 @@ MOST_PARKED = 10_000
 
 async def keep_gauges(database_url: str, redis_url: str, watch: ConfigurationWatch, metrics: RelayMetrics) -> None:
     """Until cancelled; while a store is away, its figures stay as they were."""
-    redis = Redis.from_url(
-        redis_url,
-        socket_timeout=REDIS_SECONDS,
-        socket_connect_timeout=REDIS_SECONDS,
-        retry=Retry(NoBackoff(), 0),
-    )
+    redis = open_redis(redis_url, seconds=REDIS_SECONDS, retries=0)
     budgets = Budgets(redis_url)
     try:
         while True:

@@ -10,9 +10,6 @@ from pathlib import Path
 from uuid import UUID
 
 import structlog
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from shared.configuration import Configuration
@@ -21,6 +18,7 @@ from shared.heartbeat import beat
 from shared.providers.registry import PROVIDERS
 from shared.publishing import Publisher
 from shared.queue import HAND_OVER_TASK, HANDLERS_QUEUE, fetch_task, plan_task, queue_of
+from shared.redis_clients import open_redis
 from shared.settings import Settings
 from shared.spool import Spool
 from shared.store import quarantine, queueing, returning
@@ -65,14 +63,8 @@ class Relay:
         self._metrics = relay_metrics()
         self._watch = ConfigurationWatch(settings.config)
         self._publisher = Publisher(redis_url, self._watch.current.timing, PROVIDERS)
-        # The next tick is the retry. Said here, since redis-py has several defaults: a client made without a URL
-        # asks a frozen Redis four times, with growing pauses.
-        self._redis = Redis.from_url(
-            redis_url,
-            socket_timeout=REDIS_SECONDS,
-            socket_connect_timeout=REDIS_SECONDS,
-            retry=Retry(NoBackoff(), 0),
-        )
+        # The next tick is the retry.
+        self._redis = open_redis(redis_url, seconds=REDIS_SECONDS, retries=0)
         self._draining = Draining(Spool(self._redis), PROVIDERS, self._announce)
         self._waking = WakingHandlers(lambda name: self._publisher.publish(HAND_OVER_TASK, HANDLERS_QUEUE, [name]))
         self._seen_version = 0

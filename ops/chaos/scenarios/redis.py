@@ -2,10 +2,12 @@
 
 import asyncio
 import signal
+import time
 
 from ops.chaos.processes import frozen, send
-from ops.chaos.scenario import Book, Stage
+from ops.chaos.scenario import Book, Bounds, Skipped, Stage
 from ops.lab.faults import Fault
+from shared.errors import PenstockError
 
 
 BOOK = Book()
@@ -120,3 +122,23 @@ async def read_only(stage: Stage) -> None:
     finally:
         await stage.redis("REPLICAOF", "NO", "ONE")
     stage.say("makes Redis its own master again")
+
+
+@BOOK.add(
+    "redis-failed-over",
+    replicated=True,
+    protects="every client asks the sentinels for the primary when it connects; the relay queues what was lost with it",
+    bounds=Bounds(taken_up_seconds=30.0),
+)
+async def failed_over(stage: Stage) -> None:
+    """The primary of a Redis with two replicas is killed (SIGKILL); three sentinels make a replica the primary."""
+    if stage.at.replicated is None:
+        raise Skipped("needs a Redis with sentinels of its own")
+    workers = {each.pid for each in stage.at.alive("worker-")}
+    stage.say("kills the primary")
+    killed_at, killed = time.monotonic(), stage.at.replicated.kill_primary()
+    await stage.at.replicated.another_primary(killed)
+    # What came before may have been followed up without Redis: a task that runs looks for more work by itself.
+    await stage.followed_up_again(killed_at)
+    if workers != {each.pid for each in stage.at.alive("worker-")}:
+        raise PenstockError("a worker had to be started again")
