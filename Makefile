@@ -27,15 +27,23 @@ install: $(STAMP) ## Set everything up in .venv (leaves .venv/bin/penstock)
 run: $(STAMP) ## Start the whole pipeline, with the demo lab sending traffic
 	@exec $(BIN)/penstock up --demo
 
-# What comes from Debian: a browser for the console's tests, and Prometheus' checker of rules, of which the program alone
-# is taken (its package would start a server). Without root, tests that need them are skipped and say so.
+# What comes from Debian: a browser for the console's tests, Prometheus' checker of rules and pgbouncer, of which the programs
+# alone are taken (their packages would start servers). Without root, tests that need them are skipped and say so.
 $(DEBIAN): $(STAMP)
-	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && ! { command -v chromium && command -v promtool; } >/dev/null; then \
-		echo "Installing chromium and promtool from Debian (once) ..."; \
+	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && ! { command -v chromium && command -v promtool && command -v pgbouncer; } >/dev/null; then \
+		echo "Installing chromium, promtool and pgbouncer from Debian (once) ..."; \
 		export DEBIAN_FRONTEND=noninteractive; apt-get update -qq; \
 		command -v chromium >/dev/null || apt-get install -qq -y --no-install-recommends chromium >.venv/debian.log 2>&1 || cat .venv/debian.log; \
 		if cd .venv && apt-get download -qq prometheus 2>/dev/null; then \
 			dpkg-deb --fsys-tarfile prometheus_*.deb | tar -x --strip-components=3 -C bin ./usr/bin/promtool; rm prometheus_*.deb; \
+		fi; \
+		mkdir -p lib/pgbouncer; \
+		if apt-get download -qq pgbouncer libc-ares2 libevent-2.1-7 2>/dev/null; then \
+			dpkg-deb --fsys-tarfile pgbouncer_*.deb | tar -x --strip-components=3 -C bin ./usr/sbin/pgbouncer; \
+			for library in libc-ares2 libevent-2.1-7; do \
+				dpkg-deb --fsys-tarfile $${library}_*.deb | tar -x --wildcards --strip-components=4 -C lib/pgbouncer './usr/lib/*/lib*.so*'; \
+			done; \
+			rm pgbouncer_*.deb libc-ares2_*.deb libevent-2.1-7_*.deb; \
 		fi; \
 	fi
 	@touch $@

@@ -8,6 +8,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
+from shared.database_url import goes_through_pgbouncer
 from shared.errors import SettingsError
 from shared.redis_url import sentinels_of
 
@@ -28,7 +29,10 @@ class Settings(BaseModel):
 
     # ── stores: unset means the embedded default of `penstock up` ─────────────
     database_url: SecretStr | None = None
-    """Postgres, as ``postgresql://user:password@host/database``. Unset: `penstock up` starts one of its own."""
+    """Postgres, as ``postgresql://user:password@host/database``. Unset: `penstock up` starts one of its own.
+
+    ``?pgbouncer=true`` where that is a pgbouncer in transaction pooling, as [deploying](../../deploy/README.md) says.
+    """
     redis_url: SecretStr | None = None
     """Redis 6.2 or later, ``maxmemory-policy noeviction``, not in cluster mode, as
     ``redis://:password@host:6379/0``. Unset: `penstock up` starts one of its own.
@@ -76,6 +80,13 @@ class Settings(BaseModel):
     """``DEBUG``, ``INFO``, ``WARNING`` or ``ERROR``."""
     log_format: str = "auto"
     """``json``, ``console``, or ``auto``: console on a terminal, JSON elsewhere."""
+
+    @field_validator("database_url")
+    @classmethod
+    def _says_whether_pooled(cls, url: SecretStr | None) -> SecretStr | None:
+        if url:
+            goes_through_pgbouncer(url.get_secret_value())
+        return url
 
     @field_validator("redis_url")
     @classmethod

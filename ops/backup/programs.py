@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from ops.embedded.postgres import programs
+from shared.database_url import goes_through_pgbouncer
 from shared.errors import PenstockError, SettingsError
 from shared.store.postgres import connect_once
 
@@ -32,6 +33,11 @@ def sha256_of(file: Path) -> str:
 
 
 async def _run(name: str, url: str, *arguments: str) -> None:
+    if goes_through_pgbouncer(url):
+        raise SettingsError(
+            f"PENSTOCK_DATABASE_URL: {name} needs Postgres itself, not pgbouncer: name the server for this command,"
+            " without ?pgbouncer=true"
+        )
     shown, password = _without_password(url)
     program = await _program(name, await _server_major(url))
     command = (str(program), f"--dbname={shown}", "--no-password", *arguments)

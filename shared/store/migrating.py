@@ -8,13 +8,14 @@ from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 
-from shared.store.postgres import connect_once, for_sqlalchemy
+from shared.store.postgres import connect_args, connect_once, for_sqlalchemy
 
 
 def _config(url: str) -> Config:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     config.attributes["url"] = for_sqlalchemy(url)
+    config.attributes["connect_args"] = connect_args(url)
     return config
 
 

@@ -1,12 +1,14 @@
 """Connections to Postgres: one place for their settings, so that every statement has a deadline."""
 
-from typing import TypeAlias
+from typing import Any, Final, TypeAlias
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 
+from shared.database_url import goes_through_pgbouncer, without_our_option
 from shared.errors import StoreAway
 from shared.settings import without_password
+from shared.store.pooling import InIndexOrder, Planned, Pooled
 
 
 # asyncpg-stubs knows these as generics; asyncpg itself does not, so at run time they are only names.
@@ -34,15 +36,35 @@ CONNECT_SECONDS = 5.0
 STATEMENT_SECONDS = 30.0
 
 
+_PLANS: Final = {
+    "jit": "off",
+    # Every statement has its index; a plan made while a table was young would read the whole of it for as long as the
+    # connection keeps it.
+    "enable_seqscan": "off",
+}
+
+
 def for_asyncpg(url: str) -> str:
     """The URL as asyncpg wants it, whatever SQLAlchemy driver it names."""
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(scheme="postgresql"))
+    return urlunsplit(urlsplit(without_our_option(url))._replace(scheme="postgresql"))
 
 
 def for_sqlalchemy(url: str) -> str:
-    """The URL as SQLAlchemy wants it, with the asyncpg driver named."""
-    return urlunsplit(urlsplit(url)._replace(scheme="postgresql+asyncpg"))
+    """The URL as SQLAlchemy wants it, with the asyncpg driver named. ``connect_args`` belong to it."""
+    return urlunsplit(urlsplit(without_our_option(url))._replace(scheme="postgresql+asyncpg"))
+
+
+def connect_args(url: str, **server_settings: str) -> dict[str, Any]:
+    """What SQLAlchemy is to connect with."""
+    if not goes_through_pgbouncer(url):
+        return {"server_settings": server_settings}
+    return {
+        "server_settings": {name: text for name, text in server_settings.items() if name == "application_name"},
+        # Nothing outlives its transaction: a statement without a name is prepared and run in one.
+        "statement_cache_size": 0,
+        "prepared_statement_cache_size": 0,
+        "prepared_statement_name_func": str,
+    }
 
 
 async def _as_it_is(_: Connection) -> None:
@@ -65,6 +87,12 @@ async def open_pool(
     ``in_index_order`` is for looks and claims: what is due comes and goes faster than statistics, so to the planner it
     is often one row, which it would find by any index and sort.
     """
+    settings = {"application_name": f"penstock {name}"}
+    pooled: dict[str, Any] = {}
+    if goes_through_pgbouncer(url):
+        pooled = {"connection_class": InIndexOrder if in_index_order else Planned, "statement_cache_size": 0}
+    else:
+        settings |= _PLANS | {"enable_sort": "off" if in_index_order else "on"}
     try:
         return await asyncpg.create_pool(
             for_asyncpg(url),
@@ -74,14 +102,8 @@ async def open_pool(
             command_timeout=statement_seconds,
             max_inactive_connection_lifetime=300,
             reset=_as_it_is,
-            server_settings={
-                "application_name": f"penstock {name}",
-                "jit": "off",
-                # Every statement has its index; a plan made while a table was young would read the whole of it for
-                # as long as the connection keeps it.
-                "enable_seqscan": "off",
-                "enable_sort": "off" if in_index_order else "on",
-            },
+            server_settings=settings,
+            **pooled,
         )
     except AWAY as error:
         raise _away(url, error) from None
@@ -90,11 +112,29 @@ async def open_pool(
 async def connect_once(url: str) -> "asyncpg.Connection[asyncpg.Record]":
     """A single connection, for a command or a check. Raises StoreAway."""
     try:
-        return await asyncpg.connect(for_asyncpg(url), timeout=CONNECT_SECONDS, command_timeout=STATEMENT_SECONDS)
+        if not goes_through_pgbouncer(url):
+            return await asyncpg.connect(
+                for_asyncpg(url),
+                timeout=CONNECT_SECONDS,
+                command_timeout=STATEMENT_SECONDS,
+                # pgbouncer refuses what it knows nothing of: better at once than by a statement that it mixed up.
+                server_settings={"jit": "off"},
+            )
+        connection = await asyncpg.connect(
+            for_asyncpg(url),
+            timeout=CONNECT_SECONDS,
+            command_timeout=STATEMENT_SECONDS,
+            statement_cache_size=0,
+            connection_class=Pooled,
+        )
     except AWAY as error:
         raise _away(url, error) from None
+    connection.url = url
+    return connection
 
 
 def _away(url: str, error: Exception) -> StoreAway:
     reason = str(error) or type(error).__name__
+    if "startup parameter" in reason:
+        reason += "; this looks like pgbouncer: add ?pgbouncer=true to PENSTOCK_DATABASE_URL"
     return StoreAway(f"Postgres does not answer at {without_password(url)}: {reason}")

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,19 +27,23 @@ FULL = os.environ.get("PENSTOCK_TEST_FULL") == "1"
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A running ``penstock up``: where it runs, where its code is, and where deliveries go."""
+    """A running ``penstock up``: where it runs, where its code is, and where deliveries go.
+
+    ``variables`` are those that it was started with, and its commands are.
+    """
 
     folder: Path
     code: Path
     ingress: str
     process: subprocess.Popen[bytes]
+    variables: Mapping[str, str] | None = field(default=None, kw_only=True)
 
     def penstock(self, *arguments: str) -> str:
         """What a command prints, typed in the installation's folder; its failure fails the test."""
         done = subprocess.run(
             [sys.executable, "-m", "ops", *arguments],
             cwd=self.folder,
-            env=clean_environment(self.code),
+            env=clean_environment(self.code, self.variables),
             capture_output=True,
             timeout=120,
             check=False,
@@ -107,7 +111,9 @@ def running(folder: Path, lab: Lab, config: str, *arguments: str) -> Iterator[In
 
 
 @contextmanager
-def started(folder: Path, config: str, *arguments: str, code: Path = ROOT) -> Iterator[Running]:
+def started(
+    folder: Path, config: str, *arguments: str, code: Path = ROOT, variables: Mapping[str, str] | None = None
+) -> Iterator[Running]:
     """``penstock up`` in a folder with this ``penstock.toml``, ready; stopped as Ctrl-C stops it."""
     (folder / "penstock.toml").write_text(config)
     ports = {f"PENSTOCK_{name}_PORT": "0" for name in ("INGRESS", "CONSOLE", "FLOWER", "METRICS")}
@@ -115,7 +121,7 @@ def started(folder: Path, config: str, *arguments: str, code: Path = ROOT) -> It
         process = subprocess.Popen(
             [sys.executable, "-m", "ops", "up", *arguments],
             cwd=folder,
-            env=clean_environment(code, ports),
+            env=clean_environment(code, {**ports, **(variables or {})}),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -123,7 +129,7 @@ def started(folder: Path, config: str, *arguments: str, code: Path = ROOT) -> It
     try:
         status = until(lambda: _ready(folder, code, process), 90, (folder / "up.log").read_text)
         port = next(each["port"] for each in status["processes"] if each["name"] == "ingress-1")
-        yield Running(folder, code, f"http://127.0.0.1:{port}", process)
+        yield Running(folder, code, f"http://127.0.0.1:{port}", process, variables=variables)
     finally:
         process.send_signal(signal.SIGINT)
         try:

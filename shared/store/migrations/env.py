@@ -22,7 +22,8 @@ def _run(connection: Connection) -> None:
 
 
 async def _connect() -> None:
-    engine = create_async_engine(context.config.attributes["url"], poolclass=NullPool)
+    given = context.config.attributes
+    engine = create_async_engine(given["url"], poolclass=NullPool, connect_args=given["connect_args"])
     async with engine.connect() as connection:
         await connection.run_sync(_run)
     await engine.dispose()

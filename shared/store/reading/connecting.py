@@ -12,7 +12,7 @@ from sqlalchemy.pool import NullPool
 
 from shared.errors import SettingsError, StoreAway
 from shared.settings import without_password
-from shared.store.postgres import AWAY, CONNECT_SECONDS, STATEMENT_SECONDS, Connection, for_sqlalchemy
+from shared.store.postgres import AWAY, CONNECT_SECONDS, STATEMENT_SECONDS, Connection, connect_args, for_sqlalchemy
 
 
 T = TypeVar("T")
@@ -36,8 +36,10 @@ def reading_engine(url: str, *, name: str = "reading") -> AsyncEngine:
             connect_args={
                 "timeout": CONNECT_SECONDS,
                 "command_timeout": STATEMENT_SECONDS,
-                "server_settings": settings,
+                **connect_args(url, **settings),
             },
+            # Said with each transaction: pgbouncer hands on no setting of the session.
+            execution_options={"postgresql_readonly": True},
         )
     except (ArgumentError, ValueError):
         raise SettingsError("PENSTOCK_DATABASE_URL: write postgresql://user:password@host:port/database") from None
