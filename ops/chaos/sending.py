@@ -73,15 +73,19 @@ class Happened(msgspec.Struct):
 
 
 class Sender:
-    """Sends intents; ``ingress`` is asked for at every attempt, since an installation may come back elsewhere."""
+    """Sends intents; ``ingress`` is asked for at every attempt, since an installation may come back elsewhere.
 
-    def __init__(self, lab: str, ingress: Callable[[], str]) -> None:
+    Without ``keep_alive`` each attempt has a connection of its own: who reuses one may find it closed by the other end.
+    """
+
+    def __init__(self, lab: str, ingress: Callable[[], str], *, keep_alive: bool = True) -> None:
         self.ledger: list[Sent] = []
         self.give_up_at = math.inf
         """When nothing is sent again any more; monotonic."""
         limits = httpx.Limits(max_connections=_CONNECTIONS, max_keepalive_connections=_CONNECTIONS)
         self._lab = HttpxAiohttpClient(base_url=lab, timeout=_LAB_SECONDS, limits=limits, trust_env=False)
         self._ingress = ingress
+        self._said = {} if keep_alive else {"connection": "close"}
         self._client = HttpxAiohttpClient(
             timeout=TIMEOUT_SECONDS,
             limits=limits,
@@ -140,7 +144,9 @@ class Sender:
     async def _attempt(self, sent: Sent, happened: Happened, body: bytes) -> bool:
         at = time.monotonic()
         try:
-            answer = await self._client.post(self._ingress() + happened.path, headers=happened.headers, content=body)
+            answer = await self._client.post(
+                self._ingress() + happened.path, headers=happened.headers | self._said, content=body
+            )
         except httpx.HTTPError as error:
             sent.attempts.append(Attempt(at, time.monotonic() - at, 0, said=type(error).__name__))
             return False
