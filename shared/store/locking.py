@@ -17,7 +17,8 @@ REWRITING: Final = ("rewriting",)
 async def alone(connection: Connection, *what: str) -> AsyncIterator[bool]:
     """Whether this session is the only one to do this; the lock ends with the block, or with the connection."""
     key = int.from_bytes(hashlib.sha256("\0".join(what).encode()).digest()[:8], signed=True)
-    if isinstance(connection, Pooled):
+    # Not isinstance, which asyncpg lets be true of each of its connections.
+    if type(connection) is Pooled:
         async with _in_a_transaction(connection.url, key) as mine:
             yield mine
         return

@@ -1,5 +1,6 @@
 """Processes of one installation, each started by itself as in production, of one version of the code or the other."""
 
+import asyncio
 import io
 import os
 import shutil
@@ -8,16 +9,33 @@ import socket
 import subprocess
 import sys
 import tarfile
-from collections.abc import Mapping
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from installation import ROOT, clean_environment, until
+from ops.chaos.evidence import Witness
+from ops.chaos.scenario import Scenario, Stage
+from ops.chaos.sending import Sender, Sent
+from ops.chaos.traffic import Intent, intents
+from ops.chaos.verdict import Result, judge
+from ops.lab.process import Lab
 from ops.supervisor.process import Process, Program
 
 
+RATE = 15.0
+MOST = 3000
+"""Deliveries that are there to be sent; the upgrade ends long before the last of them."""
+AROUND = 30
+"""So many are sent before it and after it."""
+FINISHED_WITHIN = 120.0
+LOADED = {"ingress": "ingress", "worker": "workers/follow_up", "relay": "workers/relay"}
+"""A folder of modules that each process loads: Python leaves its byte code there, which shows whose they are."""
 GIT = shutil.which("git") or "/usr/bin/git"
 DRAINS_WITHIN = 60.0
 READY_WITHIN = 90.0
@@ -85,8 +103,10 @@ class Rolling:
         heartbeat.parent.mkdir(exist_ok=True)
         program = Program(
             name=name,
-            argv=[sys.executable, "-m", "ops", *arguments, "--heartbeat", str(heartbeat)],
-            environment=clean_environment(code, self.variables) | {"PENSTOCK_METRICS_PORT": "0"},
+            # -P: else the folder in which the tests run would come before that of the version.
+            argv=[sys.executable, "-P", "-m", "ops", *arguments, "--heartbeat", str(heartbeat)],
+            environment=clean_environment(code, self.variables)
+            | {"PENSTOCK_METRICS_PORT": "0", "PYTHONDONTWRITEBYTECODE": ""},
             log=self.folder / "logs" / f"{name}.log",
             descriptors=(self.listener.fileno(),),
         )
@@ -97,6 +117,7 @@ class Rolling:
             return heartbeat.exists()
 
         until(beats, READY_WITHIN, lambda: self.log(name))
+        assert (code / LOADED[arguments[0]] / "__pycache__").is_dir(), f"{name} does not run the code in {code}"
 
     def drain(self, name: str) -> None:
         """Ask a process to end (SIGTERM), and wait until it has finished what it holds."""
@@ -105,6 +126,12 @@ class Rolling:
         until(lambda: process.ended() is not None, DRAINS_WITHIN, lambda: self.log(name))
         # uvicorn hands the signal on to itself when it is done.
         assert process.ended() in {0, -signal.SIGTERM}, self.log(name)
+
+    def kill(self, name: str) -> None:
+        """End a process at once (SIGKILL), with all that belongs to it."""
+        process = self.running.pop(name)
+        process.kill()
+        assert process.wait(10)
 
     def log(self, name: str) -> str:
         """The end of what a process said."""
@@ -118,3 +145,66 @@ class Rolling:
             if not process.wait(20):
                 process.kill()
                 process.wait(5)
+
+
+def under_load(rolling: Rolling, lab: Lab, work: Callable[[], None]) -> list[Sent]:
+    """Every delivery from before the work began until after it was done.
+
+    They are sent by a thread: processes are to be started from the main one, with which they would end.
+    """
+    begun, over = threading.Event(), threading.Event()
+    address = f"http://127.0.0.1:{rolling.listener.getsockname()[1]}"
+
+    def due() -> Iterator[Intent]:
+        left = AROUND
+        for number, intent in enumerate(intents("upgrade", MOST)):
+            if number == AROUND:
+                begun.set()
+            left -= over.is_set()
+            if left <= 0:
+                return
+            yield intent
+
+    async def send() -> list[Sent]:
+        async with Sender(lab.url("control"), lambda: address, keep_alive=False) as sender:
+            await sender.send(due(), RATE)
+            return sender.ledger
+
+    with ThreadPoolExecutor(1) as threads:
+        sending = threads.submit(asyncio.run, send())
+        try:
+            while not begun.wait(0.5):
+                assert not sending.done(), sending.result()
+            work()
+        finally:
+            over.set()
+        return sending.result()
+
+
+async def judged(rolling: Rolling, lab: Lab, ledger: list[Sent], since: float) -> Result:
+    """What became of them, once everything is finished."""
+    witness = Witness(
+        rolling.variables["PENSTOCK_DATABASE_URL"],
+        rolling.variables["PENSTOCK_BLOB_URL"],
+        rolling.variables["PENSTOCK_ENCRYPTION_KEYS"],
+    )
+    receipts = {sent.receipt for sent in ledger if sent.acknowledged}
+    recovered = None
+    while (waited := time.monotonic() - since) < FINISHED_WITHIN and recovered is None:
+        recovered = waited if await witness.finished(receipts) else None
+        await asyncio.sleep(0.2)
+    calls = await asyncio.to_thread(lab.calls, "", "", 0, 100_000)
+    return judge(REPLACED, 1, ledger, await witness.read(calls["calls"]), recovered)
+
+
+async def _nothing(_: Stage) -> None:
+    """What happens is played by the test."""
+
+
+REPLACED = Scenario(
+    name="replaced",
+    does="Processes are replaced by others.",
+    protects="both versions can live with the schema; SIGTERM drains",
+    play=_nothing,
+    within_seconds=FINISHED_WITHIN,
+)

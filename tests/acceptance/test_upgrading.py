@@ -16,36 +16,18 @@ Both versions run with the libraries of this one.
 
 import asyncio
 import shutil
-import socket
-import threading
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from installation import PROVIDERS, ROOT
-from ops.chaos.evidence import Witness
-from ops.chaos.scenario import Scenario, Stage
-from ops.chaos.sending import Sender, Sent
-from ops.chaos.traffic import Intent, intents
-from ops.chaos.verdict import Result, judge
-from ops.embedded.redis import Redis
-from ops.lab.limits import Limit
-from ops.lab.process import Lab, running_lab
-from rolling import Rolling, code_of, version_before
-from shared.sealing import generate_key
+from ops.lab.process import Lab
+from rolling import Rolling, code_of, judged, under_load, version_before
 
 
 PACKAGES = ("ingress", "workers", "shared", "ops", "penstock")
-RATE = 15.0
-MOST = 3000
-"""Deliveries that are there to be sent; the upgrade ends long before the last of them."""
-AROUND = 30
-"""So many are sent before it and after it."""
 INGRESS = 2
-FINISHED_WITHIN = 120.0
 
 NEXT = '''
 """What the next version might add. Only the test of upgrades has it."""
@@ -73,27 +55,6 @@ def downgrade() -> None:
 '''
 
 
-async def _nothing(_: Stage) -> None:
-    """The fault is the upgrade, which is played here."""
-
-
-UPGRADE = Scenario(
-    name="upgrade",
-    does="Every process is replaced by one of the next version.",
-    protects="both versions can live with the schema; SIGTERM drains",
-    play=_nothing,
-    within_seconds=FINISHED_WITHIN,
-)
-
-
-@pytest.fixture
-def lab() -> Iterator[Lab]:
-    """A lab whose accounts have no budgets: everything is to be finished in seconds."""
-    with running_lab(seed=53, clock_speed=1.0) as lab:
-        lab.set_limits({name: Limit(calls=0, seconds=1.0) for name in ("magicline", "paybook")})
-        yield lab
-
-
 @pytest.fixture
 def next_version(tmp_path: Path) -> Path:
     """The code of this commit, and one migration more."""
@@ -109,28 +70,6 @@ def next_version(tmp_path: Path) -> Path:
 def _revision(migration: Path) -> str:
     line = next(line for line in migration.read_text().splitlines() if line.startswith("revision"))
     return line.partition("=")[2].strip().strip("\"'")
-
-
-@pytest.fixture
-def rolling(lab: Lab, empty_database_url: str, empty_redis: Redis, tmp_path: Path) -> Iterator[Rolling]:
-    """An installation of single processes, none of which runs yet."""
-    config = lab.config_toml({"base_seconds": 0.2, "max_seconds": 2.0})
-    (tmp_path / "penstock.toml").write_text(config.replace("base_url = ", "budget = { calls = 0 }\nbase_url = "))
-    with socket.create_server(("127.0.0.1", 0), backlog=1024) as listener:
-        listener.set_inheritable(True)
-        variables = {
-            "PENSTOCK_CONFIG": str(tmp_path / "penstock.toml"),
-            "PENSTOCK_DATABASE_URL": empty_database_url,
-            "PENSTOCK_REDIS_URL": empty_redis.url,
-            "PENSTOCK_DATA_DIR": str(tmp_path / "data"),
-            "PENSTOCK_BLOB_URL": (tmp_path / "blobs").as_uri(),
-            "PENSTOCK_ENCRYPTION_KEYS": generate_key(),
-        }
-        installation = Rolling(tmp_path, variables, listener)
-        try:
-            yield installation
-        finally:
-            installation.stop()
 
 
 def start_all(rolling: Rolling, version: str, code: Path) -> None:
@@ -159,58 +98,8 @@ def upgrade(rolling: Rolling, code: Path) -> None:
     rolling.drain("old-relay")
 
 
-def under_load(rolling: Rolling, lab: Lab, work: Callable[[], None]) -> list[Sent]:
-    """Every delivery from before the work began until after it was done.
-
-    They are sent by a thread: processes are to be started from the main one, with which they would end.
-    """
-    begun, over = threading.Event(), threading.Event()
-    address = f"http://127.0.0.1:{rolling.listener.getsockname()[1]}"
-
-    def due() -> Iterator[Intent]:
-        left = AROUND
-        for number, intent in enumerate(intents("upgrade", MOST)):
-            if number == AROUND:
-                begun.set()
-            left -= over.is_set()
-            if left <= 0:
-                return
-            yield intent
-
-    async def send() -> list[Sent]:
-        async with Sender(lab.url("control"), lambda: address, keep_alive=False) as sender:
-            await sender.send(due(), RATE)
-            return sender.ledger
-
-    with ThreadPoolExecutor(1) as threads:
-        sending = threads.submit(asyncio.run, send())
-        try:
-            while not begun.wait(0.5):
-                assert not sending.done(), sending.result()
-            work()
-        finally:
-            over.set()
-        return sending.result()
-
-
-async def judged(rolling: Rolling, lab: Lab, ledger: list[Sent], since: float) -> Result:
-    """What became of them, once everything is finished."""
-    witness = Witness(
-        rolling.variables["PENSTOCK_DATABASE_URL"],
-        rolling.variables["PENSTOCK_BLOB_URL"],
-        rolling.variables["PENSTOCK_ENCRYPTION_KEYS"],
-    )
-    receipts = {sent.receipt for sent in ledger if sent.acknowledged}
-    recovered = None
-    while (waited := time.monotonic() - since) < FINISHED_WITHIN and recovered is None:
-        recovered = waited if await witness.finished(receipts) else None
-        await asyncio.sleep(0.2)
-    calls = await asyncio.to_thread(lab.calls, "", "", 0, 100_000)
-    return judge(UPGRADE, 1, ledger, await witness.read(calls["calls"]), recovered)
-
-
 def test_every_process_is_replaced_under_load_without_a_failed_request_or_a_lost_event(
-    rolling: Rolling, lab: Lab, next_version: Path, tmp_path: Path
+    rolling: Rolling, unlimited_lab: Lab, next_version: Path, tmp_path: Path
 ) -> None:
     """Each delivery is acknowledged at its first attempt, stored once as it was sent, and followed up to its end."""
     commit, released = version_before()
@@ -218,8 +107,8 @@ def test_every_process_is_replaced_under_load_without_a_failed_request_or_a_lost
     rolling.penstock(before if released else ROOT, "migrate")
     start_all(rolling, "old", before)
 
-    ledger = under_load(rolling, lab, lambda: upgrade(rolling, next_version))
-    result = asyncio.run(judged(rolling, lab, ledger, time.monotonic()))
+    ledger = under_load(rolling, unlimited_lab, lambda: upgrade(rolling, next_version))
+    result = asyncio.run(judged(rolling, unlimited_lab, ledger, time.monotonic()))
 
     assert [] == result.why, "\n".join(result.why)
     assert (0, 0, 0) == (result.lost, result.altered, result.doubled)
