@@ -33,6 +33,11 @@ class Settings(BaseModel):
 
     ``?pgbouncer=true`` where that is a pgbouncer in transaction pooling, as [deploying](../../deploy/README.md) says.
     """
+    read_database_url: SecretStr | None = None
+    """A streaming replica of that Postgres, from which the console reads; what it changes goes to the primary.
+
+    Unset: the console reads where everything else does.
+    """
     redis_url: SecretStr | None = None
     """Redis 6.2 or later, ``maxmemory-policy noeviction``, not in cluster mode, as
     ``redis://:password@host:6379/0``. Unset: `penstock up` starts one of its own.
@@ -81,7 +86,7 @@ class Settings(BaseModel):
     log_format: str = "auto"
     """``json``, ``console``, or ``auto``: console on a terminal, JSON elsewhere."""
 
-    @field_validator("database_url")
+    @field_validator("database_url", "read_database_url")
     @classmethod
     def _says_whether_pooled(cls, url: SecretStr | None) -> SecretStr | None:
         if url:

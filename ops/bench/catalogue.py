@@ -10,6 +10,7 @@ from ops.bench.benchmarks.following_up import receipt_to_record, time_to_result
 from ops.bench.benchmarks.growing import growth
 from ops.bench.benchmarks.refreshing import refresh
 from ops.bench.benchmarks.resisting import flood, key_timing
+from ops.bench.benchmarks.scaling import scale
 from ops.bench.benchmarks.weighing import idle, large_body
 from ops.bench.results import Report
 from ops.bench.stage import Stage
@@ -31,6 +32,7 @@ BENCHMARKS: Final[Mapping[str, Benchmark]] = {
     "key-timing": key_timing,
     "growth": growth,
     "console": console,
+    "scale": scale,
 }
 """A benchmark may answer for two names: what it reports for both is measured once."""
 
@@ -48,5 +50,6 @@ QUICK_GIVES_UP: Final[Mapping[str, str]] = {
     "key-timing": "one round of 20,000 samples in place of five of 100,000: a small leak is not seen",
     "growth": "100,000 finished events in place of 10,000,000, one round: it shows that all works, not how it grows",
     "console": "100,000 events in place of 10,000,000: it shows that all works, not how it grows",
+    "scale": "one round of 2,000 deliveries: starts and ends of backlogs are a large part of it",
 }
 """What a figure of ``--quick`` does not say."""

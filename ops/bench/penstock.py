@@ -33,11 +33,12 @@ _LAST_STEP: Final = """
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A started Penstock: where it takes deliveries, its database, and its processes by role."""
+    """A started Penstock: where it takes deliveries, its database, its processes by role, and their environment."""
 
     port: int
     database_url: str
     processes: Mapping[str, Process]
+    settings: Mapping[str, str]
 
     def task_pids(self) -> list[int]:
         """The processes in which the worker's tasks run, without their parent."""
@@ -84,20 +85,36 @@ def config_for(lab: Lab, *, budgets: bool = True) -> str:
     return text.replace("[[paybook.accounts]]\n", "[[paybook.accounts]]\nbudget = { calls = 0 }\n")
 
 
-def start(stage: Stage, config: str, *, worker: str = "", database_url: str = "") -> Subject:
+def start(
+    stage: Stage,
+    config: str,
+    *,
+    worker: str = "",
+    database_url: str = "",
+    redis_url: str = "",
+    concurrency: int = WORKER_PROCESSES,
+) -> Subject:
     """Start ingress and, with ``worker`` (a provider), its worker of two processes and a relay."""
     database_url = database_url or stage.stores.database()
-    settings = environment(stage, config, database_url, stage.stores.redis())
+    settings = environment(stage, config, database_url, redis_url or stage.stores.redis())
     port = free_port()
     roles = {"ingress": command("ingress", "--port", str(port), "--metrics-port", "0")}
     if worker:
-        roles["worker"] = command("worker", worker, "--concurrency", str(WORKER_PROCESSES))
+        roles["worker"] = command("worker", worker, "--concurrency", str(concurrency))
         roles["relay"] = command("relay")
     processes = {role: stage.start(role, argv, settings) for role, argv in roles.items()}
     stage.expect(lambda: _ready(port), "Penstock's ingress", processes["ingress"])
     if worker:
-        stage.expect(lambda: leases(database_url) >= WORKER_PROCESSES, "Penstock's worker", processes["worker"])
-    return Subject(port, database_url, processes)
+        stage.expect(lambda: leases(database_url) >= concurrency, "Penstock's worker", processes["worker"])
+    return Subject(port, database_url, processes, settings)
+
+
+def another_worker(stage: Stage, subject: Subject, provider: str) -> Process:
+    """Start one more worker of one process, and wait until it has taken up work."""
+    before = leases(subject.database_url)
+    process = stage.start("another-worker", command("worker", provider, "--concurrency", "1"), subject.settings)
+    stage.until(lambda: leases(subject.database_url) > before, "another worker", process)
+    return process
 
 
 def leases(database_url: str) -> int:

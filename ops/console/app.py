@@ -86,7 +86,7 @@ def create(settings: Settings) -> Starlette:
     """The application; it connects to the stores when a page needs them. Raises SettingsError."""
     if settings.database_url is None:
         raise SettingsError("no database: start `penstock up` here, or set PENSTOCK_DATABASE_URL")
-    database_url = settings.database_url.get_secret_value()
+    read_url = (settings.read_database_url or settings.database_url).get_secret_value()
     watch = ConfigurationWatch(settings.config)
     visitors = Visitors(watch, password=settings.console_password, proxies=settings.trusted_proxies)
     sessions = Sessions(settings.encryption_keys)
@@ -99,7 +99,7 @@ def create(settings: Settings) -> Starlette:
             app.state.visitors = visitors
             app.state.attempts = Attempts()
             app.state.hashing = asyncio.Semaphore(_HASHES_AT_ONCE)
-            app.state.engine = reading_engine(database_url, name="console")
+            app.state.engine = reading_engine(read_url, name="console")
             opened.push_async_callback(app.state.engine.dispose)
             app.state.redis = app.state.budgets = None
             if settings.redis_url is not None:

@@ -34,6 +34,7 @@ class Lab:
     ports: Mapping[str, int]
     client: httpx.Client
     studios: int = len(STUDIOS)
+    pid: int = 0
 
     def url(self, provider: str) -> str:
         """The base URL of a provider's API (or of ``control``)."""
@@ -179,7 +180,7 @@ def running_lab(
                 raise LabError("the lab did not start; what it said is above")
             ports = msgspec.json.decode(line)["ports"]
             with httpx.Client(base_url=f"http://127.0.0.1:{ports['control']}", timeout=60.0) as client:
-                yield Lab(seed, ports, client, studios)
+                yield Lab(seed, ports, client, studios, process.pid)
         finally:
             process.terminate()
             try:
