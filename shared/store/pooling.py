@@ -45,12 +45,19 @@ class Planned(asyncpg.Connection):
 
 
 class InIndexOrder(Planned):
-    """One for looks and claims. A look, which is no transaction elsewhere, is one here for the sake of its plan."""
+    """One for looks and claims. Where those are a statement of their own, they are in a transaction for their plan."""
 
     begins_with: ClassVar[str] = f"{Planned.begins_with}; SET LOCAL enable_sort = off"
 
-    async def fetchrow(self, query: str, *args: Any, **options: Any) -> Any:
+    async def fetch(self, query: str, *args: Any, **options: Any) -> Any:
         """As asyncpg's, in a transaction."""
+        if self.is_in_transaction():
+            return await super().fetch(query, *args, **options)
+        async with self.transaction():
+            return await super().fetch(query, *args, **options)
+
+    async def fetchrow(self, query: str, *args: Any, **options: Any) -> Any:
+        """The same."""
         if self.is_in_transaction():
             return await super().fetchrow(query, *args, **options)
         async with self.transaction():

@@ -61,6 +61,7 @@ async def test_transactions_have_the_plans_of_a_direct_connection_and_leave_no_s
 
     async with claims.acquire() as connection:
         looked = tuple(await connection.fetchrow(settings) or ())
+        assert [looked] == [tuple(row) for row in await connection.fetch(settings)]
     for _ in range(TIMES):
         assert ("off", "off", "off") == looked == await of(claims)
         assert ("off", "off", "on") == await of(work)
