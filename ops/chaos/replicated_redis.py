@@ -73,6 +73,16 @@ class ReplicatedRedis:
         self._processes[port].kill()
         return port
 
+    def freeze_primary(self) -> int:
+        """Stop the primary (SIGSTOP), its connections open; its port."""
+        port = self.primary()
+        os.kill(self._processes[port].pid, signal.SIGSTOP)
+        return port
+
+    def wake(self, port: int) -> None:
+        """Let a server that was stopped go on."""
+        os.kill(self._processes[port].pid, signal.SIGCONT)
+
     async def another_primary(self, killed: int) -> int:
         """The port of the new primary, once the sentinels name one and it takes writes. Raises StoreAway."""
         deadline = time.monotonic() + _FAILOVER_SECONDS

@@ -3,9 +3,12 @@
 import asyncio
 import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from ops.chaos.processes import frozen, send
-from ops.chaos.scenario import Book, Bounds, Skipped, Stage
+from ops.chaos.replicated_redis import ReplicatedRedis
+from ops.chaos.scenario import Book, Bounds, Load, Skipped, Stage
 from ops.lab.faults import Fault
 from shared.errors import PenstockError
 
@@ -132,13 +135,47 @@ async def read_only(stage: Stage) -> None:
 )
 async def failed_over(stage: Stage) -> None:
     """The primary of a Redis with two replicas is killed (SIGKILL); three sentinels make a replica the primary."""
+    redis = _replicated(stage)
+    with _same_workers(stage):
+        stage.say("kills the primary")
+        fault_at = time.monotonic()
+        await redis.another_primary(redis.kill_primary())
+        # What came before may have been followed up without Redis: a task that runs looks for more work by itself.
+        await stage.followed_up_again(fault_at)
+
+
+@BOOK.add(
+    "redis-failed-over-and-back",
+    replicated=True,
+    protects="who asks a primary that stands still has a deadline; one that has become a replica is left at READONLY",
+    bounds=Bounds(taken_up_seconds=30.0),
+    load=Load(events=600, rate=40.0),
+)
+async def failed_over_and_back(stage: Stage) -> None:
+    """The primary stands still (SIGSTOP) until a replica has taken its place, and then goes on as if it still were it."""
+    redis = _replicated(stage)
+    with _same_workers(stage):
+        stage.say("freezes the primary")
+        fault_at, old = time.monotonic(), redis.freeze_primary()
+        try:
+            await redis.another_primary(old)
+            await stage.followed_up_again(fault_at)
+        finally:
+            stage.say("wakes what was the primary")
+            redis.wake(old)
+        await stage.jitter(4.0)
+
+
+def _replicated(stage: Stage) -> ReplicatedRedis:
     if stage.at.replicated is None:
         raise Skipped("needs a Redis with sentinels of its own")
-    workers = {each.pid for each in stage.at.alive("worker-")}
-    stage.say("kills the primary")
-    killed_at, killed = time.monotonic(), stage.at.replicated.kill_primary()
-    await stage.at.replicated.another_primary(killed)
-    # What came before may have been followed up without Redis: a task that runs looks for more work by itself.
-    await stage.followed_up_again(killed_at)
-    if workers != {each.pid for each in stage.at.alive("worker-")}:
+    return stage.at.replicated
+
+
+@contextmanager
+def _same_workers(stage: Stage) -> Iterator[None]:
+    """Nobody starts a worker again, neither a person nor the supervisor. Raises PenstockError."""
+    before = {each.pid for each in stage.at.alive("worker-")}
+    yield
+    if before != {each.pid for each in stage.at.alive("worker-")}:
         raise PenstockError("a worker had to be started again")
