@@ -10,6 +10,7 @@ from uuid_utils.compat import uuid7
 
 from ops.checks.finding import Finding, advice, fix, ok
 from shared.blobs import BlobStore
+from shared.database_url import goes_through_pgbouncer
 from shared.errors import PenstockError, SettingsError, StoreAway
 from shared.redis_clients import open_redis, replicas_to_hold
 from shared.sealing import Keys
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 _OLDEST_POSTGRES = 14
 _REDIS_SECONDS = 5.0
 _PROBE = b"penstock check"
+_PLANS = "SELECT current_setting('jit'), current_setting('enable_seqscan')"
 
 _APPENDFSYNC = {
     "always": "a write is on disk when Redis answers: spooled events survive a crash of the machine",
@@ -51,6 +53,7 @@ async def check_postgres(settings: Settings) -> list[Finding]:
             revision = await connection.fetchval("SELECT version_num FROM alembic_version")
         except asyncpg.UndefinedTableError:
             revision = None
+        planned = tuple(await connection.fetchrow(_PLANS) or ())
     except AWAY as error:
         return [fix("Postgres", f"{without_password(url)} broke off: {error}")]
     finally:
@@ -58,7 +61,21 @@ async def check_postgres(settings: Settings) -> list[Finding]:
     server = ok("Postgres", f"version {version} at {without_password(url)}")
     if number < _OLDEST_POSTGRES:
         server = fix("Postgres", f"version {version} is too old: Penstock needs {_OLDEST_POSTGRES} or newer")
-    return [server, _schema(revision)]
+    return [server, _schema(revision), *_pgbouncer(url, planned)]
+
+
+def _pgbouncer(url: str, planned: tuple[str, ...]) -> Iterator[Finding]:
+    """What a direct connection brings along and one through pgbouncer has to have from its role."""
+    if not goes_through_pgbouncer(url):
+        return
+    if planned == ("off", "off"):
+        yield ok("pgbouncer", "statements are planned as on a direct connection")
+    else:
+        yield advice(
+            "pgbouncer",
+            "single statements are planned with the server's settings: give the role of the URL its own, by"
+            " ALTER ROLE ... SET jit = off and ALTER ROLE ... SET enable_seqscan = off",
+        )
 
 
 def _schema(revision: str | None) -> Finding:

@@ -3,11 +3,13 @@
 import asyncio
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from sqlalchemy import text
 
 from ops.backup.programs import pg_dump
+from ops.checks.stores import check_postgres
 from pgbouncer.bouncer import bouncing
 from shared.errors import SettingsError, StoreAway
 from shared.settings import Settings
@@ -125,6 +127,23 @@ async def test_a_url_that_does_not_say_so_is_refused_at_once(pooled: str) -> Non
         await connect_once(unsaid)
     with pytest.raises(StoreAway, match=r"looks like pgbouncer: add \?pgbouncer=true"):
         await open_pool(unsaid, name="test", size=1)
+
+
+async def test_the_check_says_what_the_role_lacks(pooled: str, database_url: str) -> None:
+    """Pgbouncer hands on no setting, so single statements have those of the role."""
+    settings = Settings.read({"PENSTOCK_DATABASE_URL": pooled})
+    direct = await connect_once(database_url)
+    found = {each.item: each for each in await check_postgres(settings)}
+    assert "advice" == found["pgbouncer"].level
+    for name in ("jit", "enable_seqscan"):
+        await direct.execute(f"ALTER DATABASE {urlsplit(database_url).path[1:]} SET {name} = off")
+    await direct.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE pid <> pg_backend_pid() AND datname = current_database()"
+    )
+    await direct.close()
+    found = {each.item: each for each in await check_postgres(settings)}
+    assert "ok" == found["pgbouncer"].level
 
 
 async def test_a_backup_asks_for_the_server_itself(pooled: str, tmp_path: Path) -> None:

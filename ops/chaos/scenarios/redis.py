@@ -152,7 +152,7 @@ async def failed_over(stage: Stage) -> None:
     load=Load(events=600, rate=40.0),
 )
 async def failed_over_and_back(stage: Stage) -> None:
-    """The primary stands still (SIGSTOP) until a replica has taken its place, and then goes on as if it still were it."""
+    """The primary stands still (SIGSTOP) until a replica has taken its place, and then goes on as if it were it."""
     redis = _replicated(stage)
     with _same_workers(stage):
         stage.say("freezes the primary")
