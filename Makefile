@@ -38,13 +38,12 @@ $(DEBIAN): $(STAMP)
 			dpkg-deb --fsys-tarfile prometheus_*.deb | tar -x --strip-components=3 -C bin ./usr/bin/promtool; rm prometheus_*.deb; \
 		fi; \
 		mkdir -p lib/pgbouncer; \
-		if apt-get download -qq pgbouncer libc-ares2 libevent-2.1-7 2>/dev/null; then \
-			dpkg-deb --fsys-tarfile pgbouncer_*.deb | tar -x --strip-components=3 -C bin ./usr/sbin/pgbouncer; \
-			for library in libc-ares2 libevent-2.1-7; do \
-				dpkg-deb --fsys-tarfile $${library}_*.deb | tar -x --wildcards --strip-components=4 -C lib/pgbouncer './usr/lib/*/lib*.so*'; \
-			done; \
-			rm pgbouncer_*.deb libc-ares2_*.deb libevent-2.1-7_*.deb; \
-		fi; \
+		for package in pgbouncer libc-ares2 libevent-2.1-7 libevent-2.1-7t64; do apt-get download -qq $$package 2>/dev/null || true; done; \
+		for file in pgbouncer_*.deb; do test ! -f $$file || dpkg-deb --fsys-tarfile $$file | tar -x --strip-components=3 -C bin ./usr/sbin/pgbouncer; done; \
+		for file in libc-ares2_*.deb libevent-*.deb; do \
+			test ! -f $$file || dpkg-deb --fsys-tarfile $$file | tar -x --wildcards --strip-components=4 -C lib/pgbouncer './usr/lib/*/lib*.so*'; \
+		done; \
+		rm -f pgbouncer_*.deb libc-ares2_*.deb libevent-*.deb; \
 	fi
 	@touch $@
 
