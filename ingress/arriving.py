@@ -5,10 +5,10 @@ import contextlib
 from typing import TYPE_CHECKING, Final
 
 import structlog
-from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from shared import arrivals
+from shared.redis_clients import open_redis
 
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ async def tell_of_arrivals(redis_url: str, metrics: "IngressMetrics", routes: "R
     """Tell until cancelled, and once more then; while Redis does not answer, it is kept for the next time."""
     log = structlog.get_logger("penstock.ingress")
     untold: set[arrivals.UsedKey] = set()
-    redis = Redis.from_url(redis_url, socket_timeout=_REDIS_SECONDS, socket_connect_timeout=_REDIS_SECONDS)
+    redis = open_redis(redis_url, seconds=_REDIS_SECONDS)
 
     async def tell() -> None:
         acknowledged = metrics.take_acknowledged()
