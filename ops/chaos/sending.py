@@ -75,10 +75,13 @@ class Happened(msgspec.Struct):
 class Sender:
     """Sends intents; ``ingress`` is asked for at every attempt, since an installation may come back elsewhere.
 
-    Without ``keep_alive`` each attempt has a connection of its own: who reuses one may find it closed by the other end.
+    ``seconds`` is how long an answer is waited for. Without ``keep_alive`` each attempt has its own connection: who
+    reuses one may find it closed by the other end.
     """
 
-    def __init__(self, lab: str, ingress: Callable[[], str], *, keep_alive: bool = True) -> None:
+    def __init__(
+        self, lab: str, ingress: Callable[[], str], *, keep_alive: bool = True, seconds: float = TIMEOUT_SECONDS
+    ) -> None:
         self.ledger: list[Sent] = []
         self.give_up_at = math.inf
         """When nothing is sent again any more; monotonic."""
@@ -87,7 +90,7 @@ class Sender:
         self._ingress = ingress
         self._said = {} if keep_alive else {"connection": "close"}
         self._client = HttpxAiohttpClient(
-            timeout=TIMEOUT_SECONDS,
+            timeout=seconds,
             limits=limits,
             trust_env=False,
         )
