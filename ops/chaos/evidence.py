@@ -139,17 +139,17 @@ class Witness:
         """Entries of the change feed that tell what was told before: a notification twice, or a change of nothing."""
         rows = await connection.fetch(
             """
-            SELECT seq, op, before[cardinality(before)] AS before, changed, kind, external_id FROM (
+            SELECT seq, op, ops_before[cardinality(ops_before)] AS op_before, changed, kind, external_id FROM (
                 SELECT *, row_number() OVER record AS times,
                        array_agg(op) FILTER (WHERE op <> 'updated') OVER (
                            record ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
-                       ) AS before
+                       ) AS ops_before
                 FROM changes WINDOW record AS (PARTITION BY provider, account, kind, external_id ORDER BY seq)
             ) AS entries
             WHERE id > $1 AND (
                 kind = 'imin.update-notification' AND times > 1
                 OR op = 'updated' AND changed = '{}'
-                OR op <> 'updated' AND op = before[cardinality(before)]
+                OR op <> 'updated' AND op = ops_before[cardinality(ops_before)]
             )
             ORDER BY seq
             """,
@@ -157,7 +157,7 @@ class Witness:
         )
         return [
             f"change {row['seq']}: {row['kind']} {row['external_id']} is {row['op']} {row['changed']}"
-            f" after {row['before']}"
+            f" after {row['op_before']}"
             for row in rows
         ]
 
