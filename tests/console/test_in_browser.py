@@ -192,7 +192,7 @@ def looking(request: pytest.FixtureRequest, browser: Browser, watched: Watched) 
 def test_no_page_has_a_serious_fault_for_who_cannot_see_or_point(
     looking: tuple[Page, str], watched: Watched, failed: list[str]
 ) -> None:
-    """axe-core finds nothing serious or critical on any page; a picture of each is kept to be looked at."""
+    """axe-core finds nothing serious or critical on any page, and no cell runs into the next; pictures are kept."""
     page, scheme = looking
     retried = _retried(page, watched)
     (waiting,) = watched.failed(1)
@@ -229,14 +229,24 @@ def _first_record(page: Page) -> str:
     return page.locator("table a.id").first.get_attribute("href") or ""
 
 
+RUNS_OUT = """
+() => [...document.querySelectorAll("td, th, dd")]
+  .filter(cell => cell.scrollWidth > cell.clientWidth + 1 && getComputedStyle(cell).display !== "inline")
+  .map(cell => cell.textContent.trim().slice(0, 80))
+"""
+
+
 def _faults(page: Page, name: str, scheme: str, address: str) -> list[str]:
     page.goto(address)
     SCREENSHOTS.mkdir(exist_ok=True)
     page.screenshot(path=SCREENSHOTS / f"{name}-{scheme}.png", full_page=True)
     found = Axe().run(page).response["violations"]
     return [
-        f"{fault['id']}: {node['html']}"
-        for fault in found
-        if fault["impact"] in {"serious", "critical"}
-        for node in fault["nodes"]
+        *(
+            f"{fault['id']}: {node['html']}"
+            for fault in found
+            if fault["impact"] in {"serious", "critical"}
+            for node in fault["nodes"]
+        ),
+        *(f"runs out of its cell: {text}" for text in page.evaluate(RUNS_OUT)),
     ]
