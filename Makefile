@@ -47,8 +47,13 @@ $(DEBIAN): $(STAMP)
 	fi
 	@touch $@
 
+# What failed beside others, on a machine that they keep busy, is played once more alone; what fails twice fails.
 test: $(DEBIAN) lint ## Run every check that CI runs (T=path runs one)
-	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(T)
+	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(T) || { \
+		status=$$?; [ $$status = 1 ] || exit $$status; \
+		echo "Playing once more, alone, what failed above ..."; \
+		$(BIN)/python -m pytest --last-failed --last-failed-no-failures none $(T); \
+	}
 
 chaos: $(STAMP) ## Play every fault scenario, three seeds, and count what is lost (A="--scenario S")
 	@exec $(BIN)/penstock chaos --seed 1 --seed 2 --seed 3 $(A)
