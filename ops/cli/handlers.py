@@ -15,6 +15,7 @@ from ops.subscribed import wanted_by
 from penstock.records import KINDS, schema
 from shared.configuration import read_configuration
 from shared.errors import PenstockError
+from shared.store.handovers import forgetting
 from shared.store.handovers import handlers as stored
 from shared.store.reading.connecting import reading
 from shared.store.reading.handlers import handler_standings
@@ -90,7 +91,7 @@ def forget(
 
     async def run() -> int | None:
         async with writing_store(settings) as connection:
-            return await stored.forget(connection, name)
+            return await forgetting.forget(connection, name)
 
     gone = asyncio.run(run())
     if gone is None:

@@ -319,8 +319,11 @@ _VERBS = {"INSERT": r"INSERT INTO {}\b", "UPDATE": r"(?<!FOR )UPDATE {}\b", "DEL
 NOT_THEIRS = {
     # shared/store/quarantine.py: looking, releasing and lapsing are others' work
     "ingress": {("events", "UPDATE"), ("events", "DELETE"), ("quarantine", "DELETE"), ("timeline", "DELETE")},
-    # shared/store/handovers/handlers.py: workers make handlers known
-    "console": {("handlers", "INSERT")},
+    # shared/store/handovers/handlers.py: workers make handlers known; shared/store/quarantine.py: the console releases
+    "console": {
+        ("handlers", "INSERT"),
+        *(("events", "INSERT"), ("events", "DELETE"), ("quarantine", "INSERT"), ("timeline", "DELETE")),
+    },
 }
 """Statements of modules that a process imports and that others run."""
 

@@ -10,9 +10,6 @@ AGAIN_AFTER_SECONDS = 10.0
 """A handler that was woken and not taken up is woken again after this time."""
 
 
-FORGOTTEN_AT_ONCE = 5000
-
-
 class NewHandler(NamedTuple):
     """A handler that may be unknown; ``beginning``: it begins with all that the feed still holds, not with now."""
 
@@ -64,33 +61,6 @@ async def wake(connection: Connection) -> list[str]:
 async def stir(connection: Connection) -> None:
     """Have every handler looked at anew, within the caller's transaction, which changed when hand-overs are due."""
     await connection.execute("UPDATE handlers SET quiet_until = NULL WHERE quiet_until IS NOT NULL")
-
-
-async def forget(connection: Connection, name: str) -> int | None:
-    """Remove a handler, its place in the feed and its hand-overs; returns how many those were, None if there is none.
-
-    In batches; broken off, the same again goes on. A handler of this name begins anew.
-    """
-    if not await connection.fetchval("SELECT true FROM handlers WHERE name = $1", name):
-        return None
-    gone = 0
-    while removed := await _remove(connection, name):
-        gone += removed
-    await connection.execute("DELETE FROM handlers WHERE name = $1", name)
-    return gone + await _remove(connection, name)
-
-
-async def _remove(connection: Connection, name: str) -> int:
-    status = await connection.execute(
-        """
-        DELETE FROM handovers WHERE id IN (
-            SELECT id FROM handovers WHERE handler = $1 ORDER BY state, seq LIMIT $2
-        )
-        """,
-        name,
-        FORGOTTEN_AT_ONCE,
-    )
-    return int(status.rpartition(" ")[2])
 
 
 async def resume(connection: Connection, name: str) -> bool:
