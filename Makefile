@@ -47,9 +47,11 @@ $(DEBIAN): $(STAMP)
 	fi
 	@touch $@
 
-# What failed beside others, on a machine that they keep busy, is played once more alone; what fails twice fails.
+# One process more than there are cores, for many tests wait; at most four. What failed beside others, on a machine that
+# they keep busy, is played once more alone; what fails twice fails.
+TEST_PROCESSES ?= $(shell $(PYTHON) -c 'import os; print(min(4, (os.cpu_count() or 1) + 1))')
 test: $(DEBIAN) lint ## Run every check that CI runs (T=path runs one)
-	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(T) || { \
+	@$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(T) || { \
 		status=$$?; [ $$status = 1 ] || exit $$status; \
 		echo "Playing once more, alone, what failed above ..."; \
 		$(BIN)/python -m pytest --last-failed --last-failed-no-failures none $(T); \
