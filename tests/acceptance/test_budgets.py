@@ -279,9 +279,9 @@ def test_an_api_that_is_down_is_probed_and_everything_waits_for_its_turn(up: Ins
 def test_accounts_list_tells_how_full_a_budget_is_and_when_there_is_room(up: Installation, lab: Lab) -> None:
     """While more waits than may be fetched, and again when it is done."""
     before = datetime.now(UTC)
-    events = updates(lab, range(9001, 9001 + HAMBURG_CALLS + 20), 1, "studio-hamburg")
+    events = updates(lab, range(9001, 9001 + 2 * HAMBURG_CALLS), 1, "studio-hamburg")
 
-    full = until(lambda: (row := account_of(up, "studio-hamburg"))["budget_used"] == HAMBURG_CALLS and row, 30)
+    full = until(lambda: (row := account_of(up, "studio-hamburg"))["budget_used"] == HAMBURG_CALLS and row, 180)
     asked = datetime.now(UTC)
     finished(up, events)
     until(lambda: account_of(up, "studio-hamburg")["next_call_at"] is None, 2 * HAMBURG_SECONDS)
