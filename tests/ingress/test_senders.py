@@ -1,8 +1,10 @@
 """Whom a request counts for, how often it may fail, and how many connections it may hold."""
 
 import contextlib
+import resource
 import socket
 import time
+from collections.abc import Iterator
 from functools import partial
 from ipaddress import ip_address, ip_network
 
@@ -18,6 +20,10 @@ from ingress.telling import LINES, BoundedLog
 from shared.errors import SettingsError
 from tests.ingress.conftest import Ingress, Start, request
 
+
+OPEN = 2_000
+"""So many connections ingress holds at the most."""
+FILES = OPEN + 1_000
 
 PROXIES = TrustedProxies(["10.0.0.0/8", "2001:db8:1::/48", "192.0.2.7"])
 
@@ -192,12 +198,24 @@ def test_no_more_than_so_many_requests_wait_behind_one(ingress: Ingress) -> None
     assert ingress.count() - before <= 2 + PIPELINED
 
 
+@pytest.fixture
+def many_files() -> Iterator[None]:
+    """Enough open files for this process; 1,024 are usual otherwise."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < FILES:
+        pytest.skip(f"this user may open no more than {hard} files (`ulimit -Hn`)")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, FILES), hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.usefixtures("many_files")
 def test_the_bounds_of_connections_hold_at_the_socket(start_ingress: Start) -> None:
     """The one too many is closed without an answer; when one ends, the next is served."""
     ingress = start_ingress()
     connect = partial(socket.create_connection, ("127.0.0.1", ingress.port), timeout=20)
     with contextlib.ExitStack() as stack:
-        opened = [stack.enter_context(connect()) for _ in range(2_000)]
+        opened = [stack.enter_context(connect()) for _ in range(OPEN)]
         with connect() as extra, contextlib.suppress(ConnectionResetError):
             assert b"" == extra.recv(1)
         for one in opened[:10]:
