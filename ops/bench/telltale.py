@@ -5,10 +5,11 @@ the machine does falls on both alike; slow samples cropped; Welch's t, which sta
 """
 
 import gc
+import itertools
 import random
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 from shared.errors import NotAuthentic
@@ -21,6 +22,8 @@ CROPPED: Final = 0.6
 
 LEAKS: Final = 10.0
 """dudect calls 4.5 suspicious and 10 certain."""
+
+RINGS: Final = 101
 
 KEY: Final = b"k" * 512
 NEARLY: Final = KEY[:-1] + b"x"
@@ -37,12 +40,15 @@ _ACCOUNTS: Final[dict[str, dict[str, Any]]] = {
 def authentication(provider: str) -> Callable[[bytes], bool]:
     """What ingress does with a key: whether it is the one of this provider's account."""
     known = PROVIDERS[provider]
-    inbound: Inbound = known.inbound([known.account.model_validate({"name": "main", **_ACCOUNTS[provider]})])
+    accounts = [known.account.model_validate({"name": "main", **_ACCOUNTS[provider]})]
+    # A wrong key's digest may happen to fall on the place of the right one's in the table of keys, which costs some
+    # nanoseconds, whatever the key. Each ring of keys has digests of its own: over many that falls on both alike.
+    inbounds: Iterator[Inbound] = itertools.cycle([known.inbound(accounts) for _ in range(RINGS)])
 
     def check(key: bytes) -> bool:
         headers = [(b"x-api-key", key), (b"x-client-id", key), (b"x-signature", b"0" * 64)]
         try:
-            inbound.authenticate(Unverified(headers, key))
+            next(inbounds).authenticate(Unverified(headers, key))
         except NotAuthentic:
             return False
         return True
