@@ -12,6 +12,7 @@ from shared.store.postgres import Connection, connect_once
 
 BOOK = Book()
 _CUSTOMER = "c-77777"  # outside of the 500 customers of the usual traffic
+_WHICH = f"%/{_CUSTOMER}%"
 _CALL_SECONDS = 1.0
 _LOOK_SECONDS = 0.05
 _ENOUGH_SECONDS = 120.0
@@ -21,10 +22,8 @@ _MAKING_THE_CALL = """
     WHERE f.state = 'running' AND f.path LIKE $1
 """
 _PARKED = """
-    SELECT EXISTS (
-        SELECT FROM events e JOIN event_fetches l ON l.event_id = e.id JOIN fetches f ON f.id = l.fetch_id
-        WHERE f.path LIKE $1 AND e.state = 'parked'
-    )
+    SELECT count(*) FROM events e JOIN event_fetches l ON l.event_id = e.id JOIN fetches f ON f.id = l.fetch_id
+    WHERE f.path LIKE $1 AND e.state = 'parked'
 """
 _IS_THERE = (
     "SELECT EXISTS (SELECT FROM information_schema.columns WHERE table_name = 'fetches' AND column_name = 'deaths')"
@@ -42,6 +41,8 @@ async def poison(stage: Stage) -> None:
     try:
         if not await connection.fetchval(_IS_THERE):
             raise Skipped("this version does not park what kills its worker")
+        # Another seed may have been played on this installation before.
+        parked = await connection.fetchval(_PARKED, _WHICH)
         # The call takes a while, so that its worker can be killed while it makes it.
         slow = Fault(kind="slow", provider="imin", path=_CUSTOMER, seconds=_CALL_SECONDS)
         await asyncio.to_thread(stage.at.lab.set_faults, slow)
@@ -49,16 +50,15 @@ async def poison(stage: Stage) -> None:
             Intent("imin", "main", "CustomerAccount", {"customer": _CUSTOMER}, twice=False, ends="parked")
         )
         async with asyncio.timeout(_ENOUGH_SECONDS):
-            await _kill_until_parked(stage, connection)
+            await _kill_until_parked(stage, connection, parked)
     finally:
         await asyncio.to_thread(stage.at.lab.set_faults)
         connection.terminate()
 
 
-async def _kill_until_parked(stage: Stage, connection: Connection) -> None:
-    which = f"%/{_CUSTOMER}%"
-    while not await connection.fetchval(_PARKED, which):
-        if name := await connection.fetchval(_MAKING_THE_CALL, which):
+async def _kill_until_parked(stage: Stage, connection: Connection, parked_before: int) -> None:
+    while await connection.fetchval(_PARKED, _WHICH) == parked_before:
+        if name := await connection.fetchval(_MAKING_THE_CALL, _WHICH):
             stage.say(f"kills {name}, which makes the poisonous call")
             # A worker process is noted under the name of its worker and its own id.
             send([int(name.rpartition("-")[2])], signal.SIGKILL)
