@@ -15,6 +15,7 @@ from ops.bench.profile import Profiles
 from ops.bench.results import Report
 from ops.bench.stage import Stage
 from ops.bench.stores import bench_stores
+from ops.supervisor.launch import adopt_orphans
 from shared.settings import Settings
 
 
@@ -31,6 +32,7 @@ class Choice:
 
 def run(settings: Settings, choice: Choice, say: Callable[[str], None]) -> Iterator[tuple[Report, dict[str, object]]]:
     """Each report as it is done, with the content of its JSON file. Raises SettingsError where there is data."""
+    adopt_orphans()  # a worker may end before its children: their work would look like that of other programs
     with bench_stores(settings) as (stores, folder):
         machine = described(stores.opened, folder)
         profiles = Profiles(stores, folder, wanted=choice.profile)
