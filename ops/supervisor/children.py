@@ -11,7 +11,8 @@ from ops.supervisor.process import Process, Program, Running
 
 FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 30.0
-STEADY_SECONDS = 30.0
+STEADY_SECONDS = 5.0
+"""One that ran for so long has served: it is not one that cannot start, and its next pause is the first one again."""
 KILL_SECONDS = 5.0
 """How long a process that fell silent is given to end in its own way."""
 _POLL_SECONDS = 0.05
@@ -29,12 +30,14 @@ class Child:
         spawn: Callable[[], Running] | None = None,
         process: Running | None = None,
         heartbeat: Heartbeat | None = None,
+        steady_seconds: float = STEADY_SECONDS,
     ) -> None:
         self.program = program
         self.process = process
         self._heartbeat = heartbeat
         self._kill_at: float | None = None
         self._spawn = spawn or (lambda: Process(program))
+        self._steady_seconds = steady_seconds
         self._pause = FIRST_PAUSE_SECONDS
         self._begun = 0.0
         self._due: float | None = None
@@ -59,7 +62,7 @@ class Child:
         if self._due is None:
             if (status := self.ended) is None:
                 return self._listen(now)
-            if now - self._begun > STEADY_SECONDS:
+            if now - self._begun > self._steady_seconds:
                 self._pause = FIRST_PAUSE_SECONDS
             self._due = now + self._pause
             said = f"{self.program.name} ended ({described(status)}); started again in {self._pause:g} s."

@@ -86,6 +86,21 @@ def test_a_child_that_keeps_dying_is_given_longer_pauses(tmp_path: Path) -> None
     assert "one ended (exit status 1); started again in 1 s." in told[2]
 
 
+def test_a_child_that_served_for_a_while_is_started_again_soon_each_time(tmp_path: Path) -> None:
+    """The pause grows only for one that dies soon after its start, not for one that is killed again and again."""
+    child = Child(_program(tmp_path / "log", "import sys; sys.exit('no more ink')"), steady_seconds=0.0)
+    child.start()
+    told: list[str] = []
+
+    def three_times_dead() -> bool:
+        if said := child.tend():
+            told.append(said)
+        return len(told) == 5
+
+    until(three_times_dead, "it was not started again")
+    assert ["started again in 0.5 s" in said for said in told] == [True, False, True, False, True]
+
+
 def test_counts_are_a_line_for_a_log_and_a_table_for_a_terminal() -> None:
     """Both name every column; an age that is not known is a dash."""
     assert (

@@ -3,6 +3,7 @@
 import asyncio
 import random
 import signal
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from ops.chaos.processes import family, send
@@ -147,19 +148,26 @@ async def _kill_relay(stage: Stage) -> None:
 
 
 async def _kill_ingress(stage: Stage) -> None:
+    killed: list[NotedProcess] = []
     for _ in range(_KILLS):
-        await _wait_for(stage, "ingress-", INGRESS, _READY_SECONDS)
+        await _wait_for(stage, "ingress-", INGRESS, _READY_SECONDS, besides=killed)
         await stage.jitter(1.5)
         name = f"ingress-{stage.chance.randint(1, INGRESS)}"
         stage.say(f"kills {name}")
-        send([each.pid for each in stage.at.alive(name)], signal.SIGKILL)
-    await _wait_for(stage, "ingress-", INGRESS, _READY_SECONDS)
+        killed = stage.at.alive(name)
+        send([each.pid for each in killed], signal.SIGKILL)
+    await _wait_for(stage, "ingress-", INGRESS, _READY_SECONDS, besides=killed)
 
 
-async def _wait_for(stage: Stage, prefix: str, count: int, ready_seconds: float = 0.0) -> NotedProcess:
-    """Until so many of these processes live and have had a moment to become ready; the first of them."""
+async def _wait_for(
+    stage: Stage, prefix: str, count: int, ready_seconds: float = 0.0, besides: Sequence[NotedProcess] = ()
+) -> NotedProcess:
+    """Until so many of these processes live and have had a moment to become ready; the first of them.
+
+    ``besides`` those who were just killed: they are still there for a moment.
+    """
     for _ in range(_LOOKS):
-        if len(found := stage.at.alive(prefix)) >= count:
+        if len(found := [each for each in stage.at.alive(prefix) if each not in besides]) >= count:
             await asyncio.sleep(ready_seconds)
             return found[0]
         await asyncio.sleep(_LOOK_SECONDS)
