@@ -61,7 +61,7 @@ chaos: $(STAMP) ## Play every fault scenario, three seeds, and count what is los
 	@exec $(BIN)/penstock chaos --seed 1 --seed 2 --seed 3 $(A)
 
 fuzz: $(STAMP) ## Fuzz for longer: a million requests on raw sockets, thousands of examples each
-	@PENSTOCK_FUZZ_REQUESTS=1000000 PENSTOCK_FUZZ_EXAMPLES=5000 $(BIN)/python -m pytest --timeout 7200 tests/fuzz
+	@PENSTOCK_FUZZ_REQUESTS=1000000 PENSTOCK_FUZZ_EXAMPLES=5000 $(BIN)/python -m pytest --timeout 7200 --capture no tests/fuzz
 
 docs: $(STAMP) ## Renew the generated pages, and build the site of the documents into build/site
 	@$(BIN)/python -m ops.reference

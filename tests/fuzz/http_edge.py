@@ -47,6 +47,17 @@ class Count:
     failed: list[bytes] = field(default_factory=list)
     """What was sent where an answer was 500."""
 
+    def told(self) -> dict[str, object]:
+        """The counts, and the first requests that should have been answered otherwise, for JSON."""
+        return {
+            "requests": self.sent,
+            "connections": self.connections,
+            "answers": dict(sorted(self.answers.items())),
+            "not_connected": self.refused,
+            "unanswered": [sent.hex() for sent in self.unanswered[:3]],
+            "answered_500": [sent.hex() for sent in self.failed[:3]],
+        }
+
 
 class _Session(asyncio.Protocol):
     """One connection: keeps the statuses that it is answered."""
@@ -142,15 +153,7 @@ def main() -> None:
     options = asked.parse_args()
     began = time.monotonic()
     count = uvloop.run(run(options.port, requests=options.requests, seed=options.seed))
-    told = {
-        "requests": count.sent,
-        "connections": count.connections,
-        "seconds": round(time.monotonic() - began, 1),
-        "answers": dict(sorted(count.answers.items())),
-        "not_connected": count.refused,
-        "unanswered": [sent.hex() for sent in count.unanswered[:3]],
-        "answered_500": [sent.hex() for sent in count.failed[:3]],
-    }
+    told = {**count.told(), "seconds": round(time.monotonic() - began, 1)}
     sys.stdout.write(json.dumps(told) + "\n")
     sys.exit(1 if count.failed or count.refused else 0)
 

@@ -2,10 +2,12 @@
 
 import asyncio
 import contextlib
+import json
 import os
 import re
 import select
 import socket
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import pytest
 
 from ops.embedded.redis import Redis
 from tests.fuzz.http_edge import run
-from tests.fuzz.http_grammar import CORPUS
+from tests.fuzz.http_grammar import CORPUS, corpus
 from tests.ingress.conftest import Ingress, read_reply, running_ingress
 
 
@@ -47,11 +49,14 @@ def test_no_request_gets_500_and_none_stays_without_an_answer(ingress: Ingress) 
 
     count = asyncio.run(run(ingress.port, requests=REQUESTS, seed=SEED + 1))
 
+    after = memory_mib(ingress)
+    told = {**count.told(), "corpus": len(corpus()), "mib_before": round(before, 1), "mib_after": round(after, 1)}
+    sys.stdout.write(f"{json.dumps(told)}\n")
     assert ([], []) == (count.failed, count.unanswered)
     assert STATUSES >= count.answers.keys()
     assert 0 == count.refused
     assert count.sent >= REQUESTS
-    assert memory_mib(ingress) < 1.1 * before
+    assert after < 1.1 * before
     assert None is ingress.process.poll()
     assert "Traceback" not in ingress.log()
     assert 204 == ingress.imin(b"{}").status
