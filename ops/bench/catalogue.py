@@ -36,6 +36,9 @@ BENCHMARKS: Final[Mapping[str, Benchmark]] = {
 }
 """A benchmark may answer for two names: what it reports for both is measured once."""
 
+NOT_IN_QUICK: Final = frozenset({"fairness", "console", "scale"})
+"""``--quick`` is under two minutes; these are its slowest, and run in it when ``--only`` names them."""
+
 QUICK_GIVES_UP: Final[Mapping[str, str]] = {
     "idle": "one look of 3 s after 2 s",
     "ack-throughput": "2 rounds of 1 s",

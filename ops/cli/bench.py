@@ -29,7 +29,12 @@ _NEEDED: Final = ("fastapi", "dlt", "psycopg")
     )
 )
 def bench(
-    quick: Annotated[bool, typer.Option("--quick", help="Under two minutes: short rounds, small tables.")] = False,
+    quick: Annotated[
+        bool,
+        typer.Option(
+            "--quick", help="Under two minutes: short rounds, small tables; not fairness, console, scale unless named."
+        ),
+    ] = False,
     only: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="Only this benchmark; may be repeated.")
     ] = None,
@@ -47,10 +52,10 @@ def bench(
         raise SettingsError(
             f"the yardsticks need {', '.join(missing)}: `make bench` installs what is in requirements/bench.txt"
         )
-    from ops.bench.catalogue import BENCHMARKS  # noqa: PLC0415 - what it imports is installed by `make bench` only
+    from ops.bench.catalogue import BENCHMARKS, NOT_IN_QUICK  # noqa: PLC0415 - what it imports is installed by `make bench` only
     from ops.bench.run import Choice, run  # noqa: PLC0415 - the same
 
-    names = only or list(BENCHMARKS)
+    names = only or [name for name in BENCHMARKS if not (quick and name in NOT_IN_QUICK)]
     if unknown := [name for name in names if name not in BENCHMARKS]:
         raise typer.BadParameter(f"there is no benchmark {unknown[0]}; there are {', '.join(BENCHMARKS)}")
     choice = Choice(names=names, quick=quick, profile=profile, out=out / _QUICK_FOLDER if quick else out, stored=stored)

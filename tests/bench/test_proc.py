@@ -21,4 +21,4 @@ def test_the_work_of_a_servers_ended_children_is_our_own() -> None:
     with subprocess.Popen([sys.executable, "-c", _PARENT], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
         assert server.stdout
         assert server.stdout.readline() == b"done\n"
-        assert own_seconds() - before >= 0.5
+        assert own_seconds() - before > 0.4  # the kernel rounds down to ticks
