@@ -34,6 +34,18 @@ def test_a_head_below_the_bound_is_taken(ingress: "Ingress") -> None:
         assert 204 == wire.reply().status
 
 
+def test_fields_behind_a_chunked_body_are_no_headers(ingress: "Ingress") -> None:
+    """A trailer neither replaces a header nor stands in for one (RFC 9110, 6.5.1), however the reads are cut."""
+    keyed, keyless = b"X-Api-Key: imin-key\r\n", b""
+    for headers, trailer, status in ((keyed, b"X-Api-Key: other\r\n", 204), (keyless, keyed, 401)):
+        request = b"POST /webhooks/imin HTTP/1.1\r\nHost: x\r\n%bTransfer-Encoding: chunked\r\n\r\n" % headers
+        body = b"2\r\n{}\r\n0\r\n%b\r\n" % trailer
+        assert status == ingress.ask(request + body).status
+        wire = ingress.wire()
+        wire.send(request, body)
+        assert status == wire.reply().status
+
+
 def test_half_a_head_is_not_waited_for_without_end(ingress: "Ingress") -> None:
     """A connection that does not finish its head is closed after ten seconds."""
     wire = ingress.wire()
