@@ -24,6 +24,7 @@ FINISH_SECONDS: Final = 900.0
 _POLL_SECONDS: Final = 0.1
 
 _UNFINISHED: Final = "SELECT EXISTS (SELECT FROM events WHERE state IN ('received', 'processing', 'waiting'))"
+_UNNUMBERED: Final = "SELECT EXISTS (SELECT FROM changes WHERE seq IS NULL)"
 _NOT_DONE: Final = "SELECT count(*) FROM events WHERE state IN ('parked', 'failed', 'quarantined')"
 # Among the newest lines: however many there are, an index leads to them.
 _LAST_STEP: Final = """
@@ -47,13 +48,20 @@ class Subject:
     def finish(self, seconds: float = FINISH_SECONDS) -> float:
         """Wait until every event is finished; the unix time of the last one's end, by the database's clock."""
         deadline = time.monotonic() + seconds
-        while value(self.database_url, _UNFINISHED):
-            if time.monotonic() > deadline:
-                raise BenchFailed(f"Penstock did not finish its events within {seconds:g} s")
-            time.sleep(_POLL_SECONDS)
+        self._until_none(_UNFINISHED, "finish its events", deadline)
         if bad := value(self.database_url, _NOT_DONE):
             raise BenchFailed(f"{bad} events did not end as done")
         return float(value(self.database_url, _LAST_STEP))
+
+    def number(self, seconds: float = FINISH_SECONDS) -> None:
+        """Wait until the relay has numbered every change."""
+        self._until_none(_UNNUMBERED, "number its changes", time.monotonic() + seconds)
+
+    def _until_none(self, query: str, what: str, deadline: float) -> None:
+        while value(self.database_url, query):
+            if time.monotonic() > deadline:
+                raise BenchFailed(f"Penstock did not {what} in time")
+            time.sleep(_POLL_SECONDS)
 
 
 def environment(stage: Stage, config: str, database_url: str, redis_url: str) -> dict[str, str]:

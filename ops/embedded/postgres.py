@@ -25,12 +25,14 @@ SETTINGS = {
     "unix_socket_directories": "",
     "fsync": "on",
     "synchronous_commit": "on",
-    "shared_buffers": "128MB",
+    # Large refreshes write gigabytes: fewer checkpoints write fewer whole pages into the log.
+    "max_wal_size": "2GB",
     "max_connections": "100",
     "jit": "off",
     "timezone": "UTC",
     "log_timezone": "UTC",
 }
+LEAST_SHARED_BUFFERS_MIB, MOST_SHARED_BUFFERS_MIB = 128, 512
 
 
 def programs() -> Path:
@@ -71,7 +73,8 @@ class Postgres(EmbeddedServer):
 
     def program(self) -> Program:
         """The server process; its children end by themselves when it is gone."""
-        settings = [part for name, value in SETTINGS.items() for part in ("-c", f"{name}={value}")]
+        values = {**SETTINGS, "shared_buffers": f"{_shared_buffers_mib()}MB"}
+        settings = [part for name, value in values.items() for part in ("-c", f"{name}={value}")]
         return Program(
             name=self.name,
             argv=[str(programs() / "postgres"), "-D", str(self.folder), "-c", f"port={self.port}", *settings],
@@ -167,6 +170,12 @@ class Postgres(EmbeddedServer):
 
     def _password(self) -> str:
         return kept_secret(self._password_file, password)
+
+
+def _shared_buffers_mib() -> int:
+    """A sixteenth of the machine's memory, within bounds: the other processes are on it too."""
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 1024**2
+    return min(MOST_SHARED_BUFFERS_MIB, max(LEAST_SHARED_BUFFERS_MIB, memory // 16))
 
 
 def _environment() -> dict[str, str]:

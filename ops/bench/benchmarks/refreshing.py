@@ -46,14 +46,16 @@ def refresh(stage: Stage) -> Sequence[Report]:
     lab.set_refresh_size(credential=SEED_CREDENTIAL, transactions=rows, attachments=0)
     _read_pages(lab, pages)
     rates: dict[str, list[float]] = {"penstock": [], "dlt": [], "copy": []}
+    numbered: list[float] = []
     again: list[float] = []
     peaks: list[float] = []
     for number, subject in turns(list(rates), rounds):
         stage.say(f"round {number + 1} of {rounds}: {subject}")
         match subject:
             case "penstock":
-                first, second, peak = _penstock(stage, lab, rows)
+                first, in_feed, second, peak = _penstock(stage, lab, rows)
                 rates[subject].append(first)
+                numbered.append(in_feed)
                 again.append(second)
                 peaks.append(peak)
             case "dlt":
@@ -64,6 +66,7 @@ def refresh(stage: Stage) -> Sequence[Report]:
         "rows": f"{rows:,} transactions in {pages} pages of {PAGE_ROWS}, about 600 bytes each; {rounds} round(s)",
         "limits": "the lab's limit and the account's budget are lifted; the lab makes each page when it is asked for",
         "penstock": f"{penstock.WORKER_PROCESSES} worker processes; from the delivery to its event's end",
+        "nothing changed": "begins when the relay has numbered all changes of the first time",
         "dlt": "REST source, write disposition merge by id_transaction; the library's own defaults",
         "copy": "two pages at a time, each row's text by COPY into (id primary key, data jsonb)",
     }
@@ -79,6 +82,7 @@ def refresh(stage: Stage) -> Sequence[Report]:
                     Figure(subject, "rows/s", found, yardstick=subject != "penstock")
                     for subject, found in rates.items()
                 ),
+                Figure("penstock, until its changes are numbered too", "rows/s", numbered),
                 Figure("penstock, nothing changed", "rows/s", again),
             ],
             conditions,
@@ -102,31 +106,35 @@ def _read_pages(lab: Lab, pages: int) -> None:
             client.get("/v1/transactions", params=query).raise_for_status()
 
 
-def _penstock(stage: Stage, lab: Lab, rows: int) -> tuple[float, float, float]:
-    """Rows a second of a first refresh and of an unchanged one; the highest peak of a process in MiB."""
+def _penstock(stage: Stage, lab: Lab, rows: int) -> tuple[float, float, float, float]:
+    """Rows a second: first, until its changes are numbered too, unchanged; then the most memory of a process (MiB)."""
     subject = penstock.start(stage, penstock.config_for(lab, budgets=False), worker="paybook")
     stage.ready()
     with _watched(subject) as peaks:
         # The first task of each process pays for imports and connections; that is not what is asked here.
         with stage.profiles.of(worker=subject.task_pids()[0]):
-            first = rows / _follow_up(stage, lab, subject, "first")
+            began, ended = _follow_up(stage, lab, subject, "first")
+        first = rows / (ended - began)
+        subject.number()
+        numbered = rows / (time.time() - began)
         with stage.profiles.of(unchanged=subject.task_pids()[0]):
-            second = rows / _follow_up(stage, lab, subject, "second")
+            began, ended = _follow_up(stage, lab, subject, "second")
+        second = rows / (ended - began)
     stored = value(subject.database_url, "SELECT count(*) FROM records WHERE kind = 'paybook.transaction'")
     if stored != rows:
         raise BenchFailed(f"{stored} transactions are stored, not {rows}")
     for process in subject.processes.values():
         stage.stop(process)
     stage.stores.drop_one(subject.database_url)
-    return first, second, max(peaks.values()) / _MIB
+    return first, numbered, second, max(peaks.values()) / _MIB
 
 
-def _follow_up(stage: Stage, lab: Lab, subject: Subject, name: str) -> float:
-    """Seconds from the sending of a refresh delivery to its event's end."""
+def _follow_up(stage: Stage, lab: Lab, subject: Subject, name: str) -> tuple[float, float]:
+    """When a refresh delivery was sent and when its event ended, in unix time."""
     delivery = lab.happen("paybook", "refresh", credential=SEED_CREDENTIAL, new=0, changed=0)
     requests = write(stage.folder, name, [request(delivery.path, delivery.headers, delivery.body)])
     outcome = stage.load(Order(port=subject.port, requests=requests, connections=1, count=1))
-    return subject.finish() - outcome.began
+    return outcome.began, subject.finish()
 
 
 @contextmanager
