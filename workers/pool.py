@@ -1,8 +1,10 @@
-"""The children of a worker, as Celery's prefork pool keeps them, but for one fault of Celery 5.6 and their memory.
+"""The children of a worker, as Celery's prefork pool keeps them, but for two faults of Celery 5.6 and their memory.
 
 After a lost connection its pool takes every child for free (``AsynPool.flush``), and hands the next task to one that
 still works on another: the task waits behind it, for up to the time limit, while other children have nothing to do.
 Mended in 5.7 (https://github.com/celery/celery/pull/10346), which cannot be used: docs/decisions/0002-celery.md.
+
+It forgets as well what a child was only just handed, and then hears nothing of it: ``_Children.flush``.
 
 A child shares its parent's memory until one of them writes to it, and a garbage collector writes into every object that
 it looks at: what is there before the fork is hidden from it (https://docs.python.org/3/library/gc.html#gc.freeze).
@@ -72,15 +74,19 @@ class _Children(AsynPool):
         return child
 
     def flush(self) -> None:
-        """Forget what no child has begun, but not who works."""
+        """Forget what no child has been handed, but nothing that one works on or has in its pipe."""
         busy = set(self._busy_workers)
+        given = {number: job for number, job in self._cache.items() if self._pipe(job) is not None}
         super().flush()
-        self._busy_workers |= busy & {self._pipe(job) for job in self._cache.values() if job._accepted}  # noqa: SLF001
+        # Celery's own forgets what was handed over and not yet reported as begun. The child does it all the same, and
+        # when it is to end it waits for half a minute for somebody to read the result.
+        self._cache.update((number, job) for number, job in given.items() if not job.ready() and self._pipe(job))
+        self._busy_workers |= busy & {self._pipe(job) for job in self._cache.values()}
 
     @staticmethod
     def _pipe(job: Any) -> int | None:
-        """What a child that lives and works on the job is known by."""
-        child = job._write_to or job._scheduled_for  # noqa: SLF001 - as Celery's own pool does
+        """What the child is known by that lives and was handed the job, or a part of it."""
+        child = job._write_to  # noqa: SLF001 - as Celery's own pool does
         return int(child.inqW_fd) if child is not None and child._is_alive() else None  # noqa: SLF001
 
 

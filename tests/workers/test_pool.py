@@ -40,3 +40,16 @@ def test_a_child_has_no_lock_that_another_thread_of_its_parent_held(tmp_path: Pa
     _run("forked_children.py", broker, str(file))
 
     assert ["True"] * 4 == file.read_text(encoding="ascii").splitlines()
+
+
+def test_a_task_that_a_child_was_just_handed_is_finished_and_acknowledged_before_the_end(
+    tmp_path: Path, broker: str
+) -> None:
+    """A worker that forgets it never hears its result, which the child waits for; and the message comes back."""
+    file = tmp_path / "done"
+
+    _run("stopped_child.py", broker, str(file))
+
+    assert ["done"] == file.read_text(encoding="ascii").splitlines()
+    with redis_client.Redis.from_url(broker) as client:
+        assert (0, 0) == (client.llen("celery"), client.hlen("unacked"))
