@@ -101,6 +101,7 @@ class Erasure:
             async for changes in erasing.changes_of(self.connection, provider, account):
                 self._events |= {change.event_id for change in changes if self._of_subject(change)} - {None}
         await self._erase_all_events()
+        await self._erase_calls_of_nobody()
         await self._erase_changes()
         await self._erase_records()
         if not self.dry_run:
@@ -113,6 +114,16 @@ class Erasure:
             async for events in erasing.events_of(self.connection, provider, account, quarantined=quarantined):
                 chosen = [event for event in events if await self._is_doomed(event, quarantined=quarantined)]
                 await self._erase_events(chosen)
+
+    async def _erase_calls_of_nobody(self) -> None:
+        """Of a subject: an account's go at the end, all together."""
+        provider, account, subject = self.whom
+        if subject is None or self.dry_run:
+            return
+        async for fetches in erasing.calls_of_nobody(self.connection, provider, account):
+            named = [fetch for fetch, calls in fetches if _in_calls(calls, subject)]
+            if named:
+                self._count(await erasing.erase_fetches(self.connection, named))
 
     async def _erase_changes(self) -> None:
         provider, account = self.whom.provider, self.whom.account
@@ -171,7 +182,7 @@ class Erasure:
         if (
             event.id in self._events
             or any(told_of(line, subject) for line in event.told.splitlines())
-            or any(in_text(line, subject) or _in_context(line, subject) for line in event.calls.splitlines())
+            or _in_calls(event.calls, subject)
         ):
             return True
         try:
@@ -286,8 +297,12 @@ _WHY: Final = {
 _WHY_SUBJECT: Final = " hold the same characters: of another kind of thing, or they came in meanwhile"
 
 
-def _in_context(line: str, subject: str) -> bool:
-    return line.startswith("{") and mentions(line.encode(), subject)
+def _in_calls(calls: str, subject: str) -> bool:
+    """Whether one of these paths and contexts, a line each, names the subject."""
+    return any(
+        in_text(line, subject) or (line.startswith("{") and mentions(line.encode(), subject))
+        for line in calls.splitlines()
+    )
 
 
 def _blobs_in(value: Any) -> Iterator[str]:

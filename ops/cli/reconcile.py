@@ -2,9 +2,11 @@
 
 import asyncio
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 from rich.console import Console
@@ -15,6 +17,7 @@ from ops.cli.examples import examples
 from ops.cli.output import Column, note, print_json, print_table
 from ops.cli.store import writing_store
 from ops.installation import find
+from shared.budgets import Wait
 from shared.configuration import Configuration, read_configuration
 from shared.errors import PenstockError, SettingsError
 from shared.providers.account import AccountSettings
@@ -26,6 +29,9 @@ from workers.reconcile.surveying import surveyor
 
 
 app = typer.Typer(add_completion=False)
+
+_NOTE_SECONDS: Final = 10.0
+"""Between two lines where no terminal is; a longer wait is told as it begins."""
 
 _COLUMNS = (
     Column("account", lambda report: report.account),
@@ -114,30 +120,63 @@ async def _run(
     """The accounts one after the other: each has its own budget, but they share the provider."""
     keys = Keys.parse(settings.encryption_keys)
     reports = []
-    with _progress() as progress:
-        line = progress.add_task("", total=None)
-
-        async with writing_store(settings) as connection, surveyor(settings) as asking:
+    with _telling(provider) as told:
+        async with writing_store(settings) as connection, surveyor(settings, told.waiting) as asking:
             for account in accounts:
-
-                def tell(name: str, tally: Tally, account: str = account.name) -> None:
-                    progress.update(line, description=f"{provider} {account}, {name}: {_counts(tally)}")
-
-                walk = Reconciliation(connection, asking, keys, configuration, provider, account, tell)
+                told.begin(account.name)
+                walk = Reconciliation(connection, asking, keys, configuration, provider, account, told.step)
                 reports.append(await walk.run(since, dry_run=dry_run))
     return reports
 
 
-def _progress() -> Progress:
-    """A line on a terminal, nothing elsewhere."""
-    return Progress(
+class _Told:
+    """How far a walk has come and what it waits for: a line that changes on a terminal, now and then one elsewhere."""
+
+    def __init__(self, provider: str, progress: Progress) -> None:
+        self._provider = provider
+        self._progress = progress
+        self._line = progress.add_task("", total=None)
+        self._noted_at = time.monotonic()
+        self._known_until = 0.0
+        self.begin("")
+
+    def begin(self, account: str) -> None:
+        """Another account's turn."""
+        self._who, self._far, self._waits = f"{self._provider} {account}", "begins", ""
+
+    def step(self, name: str, tally: Tally) -> None:
+        """A step was made."""
+        self._far, self._waits = f"{name}: {_counts(tally)}", ""
+        self._show(long=False)
+
+    def waiting(self, wait: Wait) -> None:
+        """Calls wait for a budget."""
+        until = time.monotonic() + wait.seconds
+        self._waits = f"; waits for the {wait.why}: next call in {max(wait.seconds, 0.1):,.1f} s"
+        long = until > self._known_until + _NOTE_SECONDS and wait.seconds > _NOTE_SECONDS
+        self._known_until = max(until, self._known_until)
+        self._show(long=long)
+
+    def _show(self, *, long: bool) -> None:
+        said = f"{self._who}, {self._far}{self._waits}"
+        if not self._progress.disable:
+            self._progress.update(self._line, description=said)
+        elif long or time.monotonic() >= self._noted_at + _NOTE_SECONDS:
+            self._noted_at = time.monotonic()
+            note(said)
+
+
+@contextmanager
+def _telling(provider: str) -> Iterator[_Told]:
+    with Progress(
         SpinnerColumn(),
         TextColumn("{task.description}"),
         TimeElapsedColumn(),
         console=Console(stderr=True),
         disable=not sys.stderr.isatty(),
         transient=True,
-    )
+    ) as progress:
+        yield _Told(provider, progress)
 
 
 def _counts(tally: Tally) -> str:

@@ -181,6 +181,44 @@ async def erase_events(connection: Connection, ids: Sequence[UUID]) -> Erased:
     return Erased(**row) if row else Erased()
 
 
+async def calls_of_nobody(
+    connection: Connection, provider: str, account: str
+) -> AsyncIterator[Sequence[tuple[int, str]]]:
+    """The ids, and paths and contexts, of fetches that no event leads to any more, as after a replay; in chunks."""
+    after = 0
+    while True:
+        rows = await connection.fetch(
+            """
+            SELECT f.id, f.path || E'\\n' || f.context::text AS calls FROM fetches f
+            WHERE f.provider = $1 AND f.account = $2 AND f.id > $3
+              AND (SELECT true FROM event_fetches l WHERE l.fetch_id = f.id LIMIT 1) IS NULL
+            ORDER BY f.id LIMIT $4
+            """,
+            provider,
+            account,
+            after,
+            CHUNK_ROWS,
+            timeout=ERASE_SECONDS,
+        )
+        if rows:
+            yield [(row["id"], row["calls"]) for row in rows]
+        if len(rows) < CHUNK_ROWS:
+            return
+        after = rows[-1]["id"]
+
+
+async def erase_fetches(connection: Connection, ids: Sequence[int]) -> Erased:
+    """Remove fetches that no event leads to; one that an event has joined meanwhile goes with that event."""
+    gone = await connection.execute(
+        """
+        DELETE FROM fetches f WHERE f.id = ANY($1)
+          AND NOT EXISTS (SELECT FROM event_fetches l WHERE l.fetch_id = f.id)
+        """,
+        ids,
+    )
+    return Erased(fetches=_count(gone))
+
+
 async def erase_changes(connection: Connection, changes: Sequence[HeldChange], provider: str, account: str) -> Erased:
     """Remove entries of the change feed, their hand-overs, and the marks of their records."""
     async with connection.transaction():

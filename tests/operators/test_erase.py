@@ -100,6 +100,22 @@ def test_previous_values_that_name_the_subject_go_from_changes_of_other_records(
     assert [None, f'{{"guardian": ["{STAYS}"]}}'] == [row["before"] for row in rows]
 
 
+def test_the_calls_of_a_replayed_event_go_though_no_event_leads_to_them_any_more(
+    marked: Marked, store: Store, penstock: Penstock
+) -> None:
+    """A replay parts an event from the calls that it made before; their paths name the subject all the same."""
+    two(marked)
+    store.run("DELETE FROM event_fetches")
+
+    done = penstock(
+        *("erase", "--provider", "magicline", "--account", "berlin", "--subject", GOES, "--yes", "--json"),
+        PENSTOCK_ENCRYPTION_KEYS=KEY,
+    )
+
+    assert (0, 1, []) == (done.status, done.lines[0]["fetches"], done.lines[0]["left"])
+    assert [f"/v1/customers/{STAYS}"] == [row["path"] for row in store.rows("SELECT path FROM fetches")]
+
+
 def test_an_erasure_that_was_broken_off_is_finished_by_the_next(
     marked: Marked, store: Store, penstock: Penstock
 ) -> None:

@@ -1,5 +1,6 @@
 """``penstock reconcile`` and ``penstock paybook webhooks watch``: what an operator types and reads."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,22 @@ def test_a_run_prints_its_counts_and_what_it_cannot_see(lab: Lab, store: Any, pe
     (event, _) = penstock("events", "list", "--json").lines
     assert ["reconciled"] == event["event_types"]
     assert lab.calls("imin")["total"] == 4
+
+
+def test_a_walk_that_waits_for_a_budget_says_for_which_and_how_long(
+    lab: Lab, store: Any, penstock: Any, tmp_path: Path
+) -> None:
+    """Also where standard error is no terminal: a long wait is told as it begins, and standard output has no word."""
+    limited = lab.config_toml().replace("base_url =", "budget = { calls = 2, seconds = 12 }\nbase_url =")
+    (tmp_path / "penstock.toml").write_text(limited)
+    store.run(record("c-7"), record("c-0"))
+
+    done = penstock("reconcile", "imin", "--dry-run", "--json")
+
+    assert re.search(
+        r"^imin main, .*; waits for the budget of main, GET .*next call in \d+\.\d s$", done.errors, re.MULTILINE
+    )
+    assert [True] == [row["finished"] for row in done.lines]
 
 
 @pytest.mark.usefixtures("lab")

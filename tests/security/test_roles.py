@@ -1,6 +1,7 @@
 """Each process in the database as itself: it does its whole work, and can do nothing else."""
 
 import asyncio
+import base64
 import hashlib
 import re
 import subprocess
@@ -196,6 +197,11 @@ class Processes:
             "PENSTOCK_LOG_FORMAT": "json",
         }
         config = lab.config_toml({"base_seconds": 0.2, "max_seconds": 2.0})
+        handler = (
+            '[[handlers]]\nname = "crm"\nstart = "beginning"\nsecret = "{secret}"\nurl = "http://127.0.0.1:{port}/"\n'
+        )
+        secret = "whsec_" + base64.b64encode(bytes(32)).decode()
+        config += handler.format(secret=secret, port=free_port())  # nobody is there: hand-overs are tried and wait
         (folder / "penstock.toml").write_text(config, encoding="utf-8")
 
     def environment(self, url: str) -> dict[str, str]:
@@ -245,6 +251,7 @@ def processes(stores: tuple[Server, Server], tmp_path: Path) -> Iterator[Process
         for process, *arguments in (
             ("ingress", "ingress"),
             ("worker", "worker", *PROVIDERS),
+            ("worker", "worker", "handlers"),
             ("relay", "relay"),
             ("console", "console"),
             ("flower", "flower"),
@@ -300,7 +307,13 @@ def test_every_process_does_its_work_as_its_role(processes: Processes) -> None:
     _look_at_every_page_and_retry(processes, done[0]["id"])
     until(lambda: "replayed" in {step["step"] for step in timeline(done[0]["id"])}, 30, processes.logs)
     until(settled, 60, processes.logs)
+    until(lambda: _hand_overs_tried(processes), 60, processes.logs)
     assert [] == [line for line in processes.logs().splitlines() if DENIED.search(line)]
+
+
+def _hand_overs_tried(processes: Processes) -> bool:
+    rows = [orjson.loads(line) for line in processes.command("handlers", "list", "--json").splitlines()]
+    return any(row["failures"] for row in rows)
 
 
 def _look_at_every_page_and_retry(processes: Processes, event: str) -> None:

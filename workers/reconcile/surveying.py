@@ -1,7 +1,7 @@
 """The calls of a reconciliation: within the share of the budget that is left to background work, and tried again."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
@@ -29,6 +29,10 @@ _WITHHELD: Final = frozenset({403, _GONE, 410})
 _TOO_MANY: Final = 429
 
 
+Waiting = Callable[[Wait], None]
+"""Told of each wait for a budget, as it begins."""
+
+
 class Stopped(PenstockError):
     """The walk cannot go on now; the sentence says why. It goes on from here when it is started again."""
 
@@ -53,7 +57,8 @@ class _Failed(NamedTuple):
 class Surveyor:
     """Makes the calls of surveys, for any account; what comes of them counts for its budget and circuit, as always."""
 
-    def __init__(self, caller: Caller, budgets: Budgets) -> None:
+    def __init__(self, caller: Caller, budgets: Budgets, waiting: Waiting = lambda _wait: None) -> None:
+        self._waiting = waiting
         self._sessions = Sessions(caller, budgets)
         self._budgets = budgets
 
@@ -138,15 +143,16 @@ class Surveyor:
     async def _wait(self, wait: Wait) -> None:
         if wait.circuit:
             raise Stopped(wait.why)
+        self._waiting(wait)
         await asyncio.sleep(wait.seconds)
 
 
 @asynccontextmanager
-async def surveyor(settings: Settings) -> AsyncIterator[Surveyor]:
+async def surveyor(settings: Settings, waiting: Waiting = lambda _wait: None) -> AsyncIterator[Surveyor]:
     """A surveyor with connections of its own. Raises StoreAway when no Redis is known."""
     async with open_budgets(settings) as budgets:
         caller = Caller()
         try:
-            yield Surveyor(caller, budgets)
+            yield Surveyor(caller, budgets, waiting)
         finally:
             await caller.close()
