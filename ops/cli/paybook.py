@@ -23,6 +23,7 @@ from shared.providers.paybook.api import (
     list_webhooks,
     registrations,
 )
+from shared.providers.paybook.registering import is_as_wanted
 from shared.providers.paybook.settings import PaybookAccount
 from shared.settings import Settings
 from workers.calling import Caller
@@ -79,9 +80,24 @@ def create(
     delay: Annotated[int, typer.Option(min=0, help="Seconds between an event and its delivery.")] = 0,
     as_json: choices.Json = False,
 ) -> None:
-    """Register a webhook, with the account's webhook_header if it has one. Without --event: the usual three."""
+    """Register a webhook, with the account's webhook_header if it has one. Without --event: the usual three.
+
+    One that is registered already, with the same events and delay, stays as it is. Which header Paybook sends with it
+    no list says: after a change of webhook_header delete it and create it anew.
+    """
     owner = _account(account)
-    found = _registered(owner, create_webhook(owner, url, event or REGISTERED_EVENTS, delay))
+    events = event or REGISTERED_EVENTS
+    beside = [each for each in _registered(owner, list_webhooks(owner)) if each.url == url]
+    found = [each for each in beside if is_as_wanted(each, events, delay)]
+    if found:
+        note(f"This URL is registered already, as {found[0].id_webhook}.")
+    else:
+        found = list(_registered(owner, create_webhook(owner, url, events, delay)))
+        for each in beside:
+            note(
+                f"{each.id_webhook} of the same URL stands beside it: `penstock paybook webhooks delete"
+                f" {each.id_webhook} --account {account}` ends it."
+            )
     if as_json:
         print_json(_rows(owner, found))
     else:

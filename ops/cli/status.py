@@ -21,14 +21,16 @@ _SECONDS = 2.0
 
 @app.command(epilog=examples("penstock status", "penstock status --json"))
 def status(as_json: Annotated[bool, typer.Option("--json", help="One JSON object, for programs.")] = False) -> None:
-    """Which processes run, and which stores they use. Exit status 1 when none runs here."""
+    """Which processes of `penstock up` run, and which stores they use. Exit status 1 when none runs here."""
     found = running(Settings.read().data)
     described = describe(found)
     if as_json:
         typer.echo(orjson.dumps(described).decode())
     elif found is None:
         typer.echo(
-            "Penstock does not run here: start `penstock up`, or set PENSTOCK_DATA_DIR to where it runs.", err=True
+            "No `penstock up` runs here: start it, or set PENSTOCK_DATA_DIR to where it runs. Processes started one by"
+            " one are shown by what started them (systemctl, docker compose ps), and their work by `penstock stats`.",
+            err=True,
         )
     else:
         _show(described)

@@ -15,7 +15,7 @@ from shared.sealing import Keys
 from shared.settings import Settings, without_password
 from shared.store.keys import look
 from shared.store.postgres import AWAY, connect_once
-from shared.store.reading.connecting import NO_TABLES, reading_engine
+from shared.store.reading.connecting import NO_TABLES, NOT_PERMITTED, reading_engine
 
 
 if TYPE_CHECKING:
@@ -60,6 +60,8 @@ async def writing_store(settings: Settings) -> AsyncIterator["Connection"]:
         raise
     except asyncpg.UndefinedTableError:
         raise StoreAway(NO_TABLES) from None
+    except asyncpg.InsufficientPrivilegeError:
+        raise SettingsError(NOT_PERMITTED) from None
     except AWAY as error:
         reason = str(error) or type(error).__name__
         raise StoreAway(f"Postgres does not answer any more at {without_password(url)}: {reason}") from None

@@ -51,6 +51,27 @@ def test_a_registration_is_created_listed_and_deleted(lab: Lab, penstock: Any) -
     }
 
 
+def test_what_is_registered_already_is_not_registered_again(lab: Lab, penstock: Any) -> None:
+    """Typed twice, it says which one stands; with other events it registers, and says what stands beside it."""
+    url = "https://hooks.example.com/webhooks/paybook/typed-twice"
+    create = ("paybook", "webhooks", "create", "--account", _account(lab), "--url", url, "--json")
+    (first,) = penstock(*create).lines
+    again = penstock(*create)
+    (stands,) = again.lines
+    assert (0, first["id_webhook"]) == (again.status, stands["id_webhook"])
+    assert f"This URL is registered already, as {first['id_webhook']}.\n" == again.errors
+
+    other = penstock(*create, "--event", "refresh")
+
+    (second,) = other.lines
+    assert first["id_webhook"] != second["id_webhook"]
+    assert other.errors.startswith(f"{first['id_webhook']} of the same URL stands beside it")
+    registered = [row for row in penstock("paybook", "webhooks", "list", "--json").lines if row["url"] == url]
+    assert {first["id_webhook"], second["id_webhook"]} == {row["id_webhook"] for row in registered}
+    for row in registered:
+        penstock("paybook", "webhooks", "delete", row["id_webhook"], "--account", _account(lab))
+
+
 def test_calls_carry_the_api_key_alone(lab: Lab, penstock: Any) -> None:
     """``Authorization: api_key api_key=K``, on behalf of no user: registrations belong to the key."""
     penstock("paybook", "webhooks", "list", "--account", _account(lab))

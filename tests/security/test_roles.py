@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from installation import ROOT, clean_environment, until
 from ops.lab.process import Lab, running_lab
 from shared.sealing import generate_key
 from shared.store.migrating import upgrade
+from shared.store.reading.connecting import NOT_PERMITTED
 from shared.store.roles import ROLES, grant, sql
 from shared.store.schema import metadata
 from tests.ingress.conftest import Server, free_port, running_ingress, running_postgres, running_redis
@@ -167,6 +168,24 @@ def test_granting_again_takes_away_what_was_given_beside_it(granted: str) -> Non
 
     assert refused(as_role(granted, "ingress"), "SELECT body FROM events")
     assert not refused(as_role(granted, "ingress"), "SELECT id FROM events")
+
+
+@pytest.mark.parametrize("command", [("quarantine", "list"), ("handlers", "forget", "crm", "--yes")])
+def test_a_command_in_a_process_role_says_whose_url_it_wants(
+    granted: str, command: Sequence[str], tmp_path: Path
+) -> None:
+    """One sentence and exit status 1, whether it only reads or also writes."""
+    done = subprocess.run(
+        [sys.executable, "-m", "ops", *command],
+        capture_output=True,
+        check=False,
+        cwd=ROOT,
+        env=clean_environment(
+            ROOT, {"PENSTOCK_DATABASE_URL": as_role(granted, "ingress"), "PENSTOCK_DATA_DIR": str(tmp_path)}
+        ),
+        timeout=120,
+    )
+    assert (1, NOT_PERMITTED) == (done.returncode, done.stderr.decode().strip().removeprefix("penstock: "))
 
 
 def test_the_tables_are_those_of_the_schema() -> None:

@@ -40,6 +40,11 @@ def examine(account: PaybookAccount, found: Sequence[Registration], failures_bef
     return Examination(warnings, create=len(disabled) == len(ours), delete=disabled)
 
 
+def is_as_wanted(found: Registration, events: Sequence[str], delay: int) -> bool:
+    """Whether a registration is in force and tells of these events, after so many seconds."""
+    return not found.is_disabled and set(found.events) == set(events) and (found.delay or 0) == delay
+
+
 def _warning(found: Registration, failures_before: Mapping[str, int]) -> str | None:
     failures, before = found.ct_failed or 0, failures_before.get(found.id_webhook, 0)
     if found.is_disabled:

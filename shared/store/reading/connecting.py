@@ -18,6 +18,9 @@ from shared.store.postgres import AWAY, CONNECT_SECONDS, STATEMENT_SECONDS, Conn
 T = TypeVar("T")
 
 NO_TABLES = "the database has no tables yet: run `penstock migrate`"
+NOT_PERMITTED = (
+    "this user of the database may not do that: set PENSTOCK_DATABASE_URL to the owner's, as for `penstock migrate`"
+)
 
 BATCH = 1000
 """Rows held in memory at once, however many a query has."""
@@ -47,7 +50,9 @@ def reading_engine(url: str, *, name: str = "reading") -> AsyncEngine:
 
 @asynccontextmanager
 async def reading(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
-    """One connection in one read-only transaction. Raises StoreAway, also when the tables are not there yet.
+    """One connection in one read-only transaction.
+
+    Raises StoreAway, also when the tables are not there yet; SettingsError for a user who may not read this.
 
     The block may print what it reads: a broken pipe is passed on, since asyncpg never raises one.
     """
@@ -59,9 +64,12 @@ async def reading(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
     except AWAY as error:
         raise _away(engine, error) from None
     except ProgrammingError as error:
-        if getattr(error.orig, "sqlstate", "") != asyncpg.UndefinedTableError.sqlstate:
-            raise
-        raise StoreAway(NO_TABLES) from None
+        match getattr(error.orig, "sqlstate", ""):
+            case asyncpg.UndefinedTableError.sqlstate:
+                raise StoreAway(NO_TABLES) from None
+            case asyncpg.InsufficientPrivilegeError.sqlstate:
+                raise SettingsError(NOT_PERMITTED) from None
+        raise
     except DBAPIError as error:
         # SQLAlchemy wraps asyncpg's errors twice; the innermost says whether the server is away
         cause = error.orig.__cause__ if error.orig else None
