@@ -9,8 +9,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Final
 
 from ops.bench import penstock
@@ -61,21 +61,12 @@ def large_body(stage: Stage) -> Sequence[Report]:
         before = rss_bytes(ingress)
         _deliver(subject.port, large)
         growth.append((peak_bytes(ingress) - before) / _MIB)
-        ended = threading.Event()
-        delivered: list[float] = []
-
-        def keep_delivering(ended: threading.Event = ended, delivered: list[float] = delivered) -> None:
-            while not ended.is_set():
-                delivered.append(_deliver(subject.port, large))
-
-        sender = threading.Thread(target=keep_delivering)
-        sender.start()
-        try:
+        with _delivering(subject.port, large) as delivered:
             meanwhile.append(stage.load(order).latency["p99"])
-        finally:
-            ended.set()
-            sender.join()
         taken.append(sum(delivered) / len(delivered))
+    if stage.profiles.active:
+        with _delivering(subject.port, large), stage.profiles.of(ingress=ingress):
+            stage.load(order)
     return [
         Report(
             "large-body",
@@ -95,6 +86,25 @@ def large_body(stage: Stage) -> Sequence[Report]:
             stage.profiles.take(),
         )
     ]
+
+
+@contextmanager
+def _delivering(port: int, large: bytes) -> Iterator[list[float]]:
+    """Deliver it again and again, each time as fast as it is taken; the seconds that each took."""
+    ended = threading.Event()
+    delivered: list[float] = []
+
+    def keep_delivering() -> None:
+        while not ended.is_set():
+            delivered.append(_deliver(port, large))
+
+    sender = threading.Thread(target=keep_delivering)
+    sender.start()
+    try:
+        yield delivered
+    finally:
+        ended.set()
+        sender.join()
 
 
 def idle(stage: Stage) -> Sequence[Report]:
