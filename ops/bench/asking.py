@@ -1,9 +1,14 @@
 """Questions to a subject's database."""
 
 import asyncio
-from typing import Any
+from typing import Any, Final
 
 import asyncpg
+
+
+LOOK_SECONDS: Final = 0.5
+"""Who waits for the end of work looks so often: a look is a connection and a query, which slow what they look at. When
+the work ended is asked for afterwards."""
 
 
 def rows(database_url: str, query: str, *arguments: object) -> list[Any]:

@@ -10,7 +10,7 @@ from typing import Final
 
 import httpx
 
-from ops.bench.asking import value
+from ops.bench.asking import LOOK_SECONDS, value
 from ops.bench.load import HOST
 from ops.bench.proc import family
 from ops.bench.stage import BenchFailed, Stage, free_port
@@ -21,7 +21,8 @@ from shared.sealing import generate_key
 
 WORKER_PROCESSES: Final = 2
 FINISH_SECONDS: Final = 900.0
-_POLL_SECONDS: Final = 0.1
+_NUMBERED_SECONDS: Final = 0.1
+"""Nothing says afterwards when the last change was numbered, so this is looked at more often."""
 
 _UNFINISHED: Final = "SELECT EXISTS (SELECT FROM events WHERE state IN ('received', 'processing', 'waiting'))"
 _UNNUMBERED: Final = "SELECT EXISTS (SELECT FROM changes WHERE seq IS NULL)"
@@ -48,20 +49,20 @@ class Subject:
     def finish(self, seconds: float = FINISH_SECONDS) -> float:
         """Wait until every event is finished; the unix time of the last one's end, by the database's clock."""
         deadline = time.monotonic() + seconds
-        self._until_none(_UNFINISHED, "finish its events", deadline)
+        self._until_none(_UNFINISHED, "finish its events", deadline, LOOK_SECONDS)
         if bad := value(self.database_url, _NOT_DONE):
             raise BenchFailed(f"{bad} events did not end as done")
         return float(value(self.database_url, _LAST_STEP))
 
     def number(self, seconds: float = FINISH_SECONDS) -> None:
         """Wait until the relay has numbered every change."""
-        self._until_none(_UNNUMBERED, "number its changes", time.monotonic() + seconds)
+        self._until_none(_UNNUMBERED, "number its changes", time.monotonic() + seconds, _NUMBERED_SECONDS)
 
-    def _until_none(self, query: str, what: str, deadline: float) -> None:
+    def _until_none(self, query: str, what: str, deadline: float, every: float) -> None:
         while value(self.database_url, query):
             if time.monotonic() > deadline:
                 raise BenchFailed(f"Penstock did not {what} in time")
-            time.sleep(_POLL_SECONDS)
+            time.sleep(every)
 
 
 def environment(stage: Stage, config: str, database_url: str, redis_url: str) -> dict[str, str]:

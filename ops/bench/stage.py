@@ -95,7 +95,12 @@ class Stage:
             process.kill()
 
     def until(
-        self, condition: Callable[[], bool], what: str, *processes: Process, seconds: float = START_SECONDS
+        self,
+        condition: Callable[[], bool],
+        what: str,
+        *processes: Process,
+        seconds: float = START_SECONDS,
+        every: float = _POLL_SECONDS,
     ) -> None:
         """Wait until something is so. Raises BenchFailed when a process ends meanwhile, or it takes too long."""
         deadline = time.monotonic() + seconds
@@ -106,7 +111,7 @@ class Stage:
             if time.monotonic() > deadline:
                 said = "; ".join(f"{process.program.name}: {tail(process.program.log, 3)}" for process in processes)
                 raise BenchFailed(f"{what}: not within {seconds:g} s; {said}")
-            time.sleep(_POLL_SECONDS)
+            time.sleep(every)
 
     def expect(self, condition: Callable[[], bool], what: str, *processes: Process) -> None:
         """Remember by what one sees that a started program is ready; ``ready`` waits for all of them together."""

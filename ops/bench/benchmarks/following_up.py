@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from ops.bench import penstock
-from ops.bench.asking import rows
+from ops.bench.asking import LOOK_SECONDS, rows
 from ops.bench.deliveries import BODY_BYTES, imin_requests, write
 from ops.bench.load import Order
 from ops.bench.penstock import Subject
@@ -126,7 +126,10 @@ def _waits(subject: Subject, receipts: Sequence[tuple[str, float]]) -> list[floa
 
 def _usual_rate(stage: Stage, yardstick: Yardstick, requests: str, count: int, first: int) -> float:
     outcome = stage.load(Order(port=yardstick.port, requests=requests, count=count, first=first))
-    stage.until(lambda: yardstick.unfinished() == 0, "the usual follow-ups", *yardstick.processes.values(), seconds=600)
+    processes = yardstick.processes.values()
+    stage.until(
+        lambda: yardstick.unfinished() == 0, "the usual follow-ups", *processes, seconds=600, every=LOOK_SECONDS
+    )
     return count / (yardstick.last_finished() - outcome.began)
 
 
