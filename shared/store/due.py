@@ -13,7 +13,8 @@ EVENT_WAITS: Final = "state = 'received' AND claimed_by IS NULL AND NOT suspect"
 FETCH_OPEN: Final = "state IN ('pending', 'waiting')"
 FETCH_WAITS: Final = f"{FETCH_OPEN} AND NOT suspect"
 FETCH_DUE: Final = """
-    due_at <= now() AND NOT EXISTS (SELECT FROM fetches r WHERE r.resource = fetches.resource AND r.state = 'running')
+    due_at <= now()
+    AND NOT EXISTS (SELECT FROM fetches r WHERE r.resource = fetches.resource AND r.state = 'running' OFFSET 0)
 """
 
 _LOOK: Final = f"""
@@ -21,6 +22,7 @@ _LOOK: Final = f"""
         {any_due("fetches", FETCH_WAITS, FETCH_DUE, "due_at")} AS fetches,
         EXISTS (
             SELECT FROM events WHERE provider = $1 AND state = 'received' AND claimed_by IS NULL AND suspect
+            ORDER BY id OFFSET 0
         ) OR EXISTS (
             SELECT FROM fetches WHERE provider = $1 AND {FETCH_OPEN} AND suspect AND {FETCH_DUE}
         ) AS suspects

@@ -165,12 +165,15 @@ async def commit(connection: Connection, results: Sequence[Result], coalesce_sec
 
 
 async def _held(connection: Connection, results: Sequence[Result]) -> Mapping[int, list[UUID]]:
-    """The events of each fetch, for the fetches whose claim is still this process's, locked until the commit."""
+    """The events of each fetch, for the fetches whose claim is still this process's, locked until the commit.
+
+    Only what is running has a token. (To ask for the state as well would lead through the index of what runs.)
+    """
     rows = await connection.fetch(
         """
         SELECT f.id, ARRAY(SELECT event_id FROM event_fetches WHERE fetch_id = f.id ORDER BY event_id) AS events
         FROM unnest($1::bigint[], $2::bigint[]) AS mine (id, token)
-        JOIN fetches f ON f.id = mine.id AND f.token = mine.token AND f.state = 'running'
+        JOIN fetches f ON f.id = mine.id AND f.token = mine.token
         ORDER BY f.id FOR UPDATE OF f
         """,
         [result.fetch.id for result in results],
@@ -250,7 +253,9 @@ async def _merge(connection: Connection, again: Sequence[Result]) -> dict[int, i
         ), merged AS (
             SELECT result.*, heir.id AS heir, lost.attempts FROM result
             JOIN fetches lost ON lost.id = ANY($1) AND lost.id = result.id
-            JOIN fetches heir ON heir.resource = lost.resource AND heir.state IN ('pending', 'waiting')
+            CROSS JOIN LATERAL (
+                SELECT id FROM fetches WHERE resource = lost.resource AND state IN ('pending', 'waiting') OFFSET 0
+            ) AS heir
         ), inherited AS (
             UPDATE fetches f SET
                 state = 'waiting', attempts = greatest(f.attempts, m.attempts - CASE WHEN m.counted THEN 0 ELSE 1 END),

@@ -8,6 +8,21 @@ from shared.store import releasing
 from shared.store.postgres import Connection
 
 
+_HOLDERS = """
+    (SELECT claimed_by FROM {table} WHERE claimed_by IS NOT NULL ORDER BY claimed_by LIMIT 1)
+    UNION ALL
+    SELECT following.claimed_by FROM {table}_held h CROSS JOIN LATERAL (
+        SELECT claimed_by FROM {table} WHERE claimed_by > h.claimed_by ORDER BY claimed_by LIMIT 1
+    ) AS following
+"""
+_ORPHANED = f"""
+    WITH RECURSIVE events_held (claimed_by) AS ({_HOLDERS.format(table="events")}),
+        fetches_held (claimed_by) AS ({_HOLDERS.format(table="fetches")})
+    SELECT claimed_by AS id FROM (SELECT claimed_by FROM events_held UNION SELECT claimed_by FROM fetches_held) AS held
+    WHERE NOT EXISTS (SELECT FROM worker_processes w WHERE w.id = held.claimed_by)
+"""  # noqa: S608 - put together from constants of this module
+
+
 async def beat(connection: Connection, worker: UUID, name: str) -> None:
     """Renew this process's lease (or take it up): its row says when it was last alive, by the database's clock.
 
@@ -107,17 +122,9 @@ async def _end(connection: Connection, dead: Sequence[UUID]) -> None:
 async def give_back_orphans(connection: Connection) -> None:
     """Make due again the claims of processes without a lease: given up while only slow, they died before a next beat.
 
-    Rare, and it reads every claim there is: not for each look.
+    Who holds claims is found by leaps in the indexes of claims, of which there may be many. Rare: not for each look.
     """
     async with connection.transaction():
-        orphaned = await connection.fetch(
-            """
-            SELECT claimed_by AS id FROM (
-                SELECT claimed_by FROM events WHERE claimed_by IS NOT NULL
-                UNION SELECT claimed_by FROM fetches WHERE claimed_by IS NOT NULL
-            ) AS claims
-            WHERE NOT EXISTS (SELECT FROM worker_processes w WHERE w.id = claims.claimed_by)
-            """
-        )
+        orphaned = await connection.fetch(_ORPHANED)
         for row in orphaned:
             await releasing.give_back(connection, row["id"])

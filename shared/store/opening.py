@@ -112,12 +112,12 @@ async def start_fetches(
             SELECT {_VALUES}, 'running', 1, clock_timestamp(), $14, nextval('claims')
             FROM {_CALLS}
             WHERE NOT EXISTS (
-                SELECT FROM fetches f WHERE f.resource = c.resource AND f.state IN ('pending', 'waiting')
+                SELECT FROM fetches f WHERE f.resource = c.resource AND f.state IN ('pending', 'waiting') OFFSET 0
             ) AND NOT EXISTS (
-                SELECT FROM fetches f WHERE f.resource = c.resource AND f.state = 'running'
+                SELECT FROM fetches f WHERE f.resource = c.resource AND f.state = 'running' OFFSET 0
             ) AND NOT EXISTS (
                 SELECT FROM fetches f
-                WHERE f.resource = c.resource AND f.began_at > now() - make_interval(secs => $13)
+                WHERE f.resource = c.resource AND f.began_at > now() - make_interval(secs => $13) OFFSET 0
             )
             ORDER BY c.resource ON CONFLICT DO NOTHING
             RETURNING id, token, resource

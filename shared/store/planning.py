@@ -254,8 +254,8 @@ async def _update(
         """
         UPDATE events e SET
             state = CASE WHEN p.state = 'processing' AND EXISTS (
-                SELECT FROM event_fetches l JOIN fetches f ON f.id = l.fetch_id
-                WHERE l.event_id = e.id AND f.state = 'waiting'
+                SELECT FROM event_fetches l
+                WHERE l.event_id = e.id AND (SELECT f.state FROM fetches f WHERE f.id = l.fetch_id) = 'waiting'
             ) THEN 'waiting' ELSE p.state END,
             finished_at = CASE WHEN p.state <> 'processing' THEN now() END,
             event_types = string_to_array(p.types, chr(10)), identity = p.identity, duplicate_of = p.duplicate_of,

@@ -1,6 +1,6 @@
 """Connections to Postgres: one place for their settings, so that every statement has a deadline."""
 
-from typing import Any, Final, TypeAlias
+from typing import Any, TypeAlias
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
@@ -8,7 +8,7 @@ import asyncpg
 from shared.database_url import goes_through_pgbouncer, without_our_option
 from shared.errors import StoreAway
 from shared.settings import without_password
-from shared.store.pooling import InIndexOrder, Planned, Pooled
+from shared.store.pooling import CLAIM_PLANS, PLANS, InIndexOrder, Planned, Pooled
 
 
 # asyncpg-stubs knows these as generics; asyncpg itself does not, so at run time they are only names.
@@ -34,14 +34,6 @@ ABOUT_DATA = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, Valu
 
 CONNECT_SECONDS = 5.0
 STATEMENT_SECONDS = 30.0
-
-
-_PLANS: Final = {
-    "jit": "off",
-    # Every statement has its index; a plan made while a table was young would read the whole of it for as long as the
-    # connection keeps it.
-    "enable_seqscan": "off",
-}
 
 
 def for_asyncpg(url: str) -> str:
@@ -92,7 +84,7 @@ async def open_pool(
     if goes_through_pgbouncer(url):
         pooled = {"connection_class": InIndexOrder if in_index_order else Planned, "statement_cache_size": 0}
     else:
-        settings |= _PLANS | {"enable_sort": "off" if in_index_order else "on"}
+        settings |= CLAIM_PLANS if in_index_order else PLANS
     try:
         return await asyncpg.create_pool(
             for_asyncpg(url),

@@ -98,7 +98,9 @@ async def _fetches(
             FROM fetches WHERE claimed_by = ANY($1) AND id <> ALL($2) ORDER BY id FOR UPDATE
         ), asked_anew AS (
             SELECT lost.*, heir.id AS heir FROM lost
-            JOIN fetches heir ON heir.resource = lost.resource AND heir.state IN ('pending', 'waiting')
+            CROSS JOIN LATERAL (
+                SELECT id FROM fetches WHERE resource = lost.resource AND state IN ('pending', 'waiting') OFFSET 0
+            ) AS heir
         ), inherited AS (
             UPDATE fetches f SET
                 suspect = f.suspect OR a.suspect, attempts = greatest(f.attempts, a.attempts),

@@ -30,11 +30,15 @@ class Found:
 
 
 class Explaining:
-    """A connection that explains each statement, with its own arguments and without any, before it is carried out."""
+    """A connection that explains each statement, with its own arguments and without any, before it is carried out.
 
-    def __init__(self, connection: asyncpg.Connection, found: Found) -> None:
+    Also on ``young``, where nothing is stored yet: its plan is one that a worker's connection may keep.
+    """
+
+    def __init__(self, connection: asyncpg.Connection, found: Found, young: asyncpg.Connection | None) -> None:
         self._connection = connection
         self._found = found
+        self._young = young
 
     async def fetch(self, query: str, *arguments: Any, **options: Any) -> Any:
         """All rows."""
@@ -68,11 +72,13 @@ class Explaining:
             return
         self._found.statements.add(" ".join(query.split()))
         self._found.wrong += await problems(self._connection, query, arguments)
+        if self._young:
+            self._found.wrong += await young_problems(self._young, query, len(arguments))
 
 
-def explaining(connection: asyncpg.Connection, found: Found) -> Connection:
+def explaining(connection: asyncpg.Connection, found: Found, young: asyncpg.Connection | None = None) -> Connection:
     """As the store's functions take it."""
-    return cast("Connection", Explaining(connection, found))
+    return cast("Connection", Explaining(connection, found, young))
 
 
 async def problems(
@@ -102,12 +108,30 @@ async def problems(
     return said
 
 
+async def young_problems(connection: asyncpg.Connection, query: str, arguments: int) -> list[str]:
+    """Where a plan that was made while nothing was stored does not look up by key what it reads of a growing table."""
+    (plan,) = orjson.loads(await _for_any(connection, query, arguments))
+    return [
+        f"a plan of an empty database reads the whole of {name}: {_short(query)}" for name in _read_whole(plan["Plan"])
+    ]
+
+
+def _read_whole(node: Mapping[str, Any], *, limited: bool = False) -> Iterator[str]:
+    """Tables and indexes that are read from one end to the other; not where a limit ends it, as in a queue."""
+    name = str(node.get("Index Name") or node.get("Relation Name"))
+    scan = node["Node Type"] in {"Seq Scan", "Index Scan", "Index Only Scan", "Bitmap Index Scan"}
+    if scan and not limited and "Index Cond" not in node and any(name.startswith(table) for table in GROWING):
+        yield name
+    for below in node.get("Plans", ()):
+        yield from _read_whole(below, limited=limited or node["Node Type"] == "Limit")
+
+
 async def _for_any(connection: asyncpg.Connection, query: str, arguments: int) -> str:
     """The plan that Postgres keeps for a prepared statement, whatever it is given."""
     await connection.execute(f"SET plan_cache_mode = force_generic_plan; PREPARE explained AS {query}")
     try:
-        nothing = ", ".join(["NULL"] * arguments)
-        return str(await connection.fetchval(f"EXPLAIN (FORMAT JSON) EXECUTE explained({nothing})"))
+        nothing = f"({', '.join(['NULL'] * arguments)})" if arguments else ""
+        return str(await connection.fetchval(f"EXPLAIN (FORMAT JSON) EXECUTE explained{nothing}"))
     finally:
         await connection.execute("DEALLOCATE explained; RESET plan_cache_mode")
 

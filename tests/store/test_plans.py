@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from ops.bench.filling import fill
 from ops.embedded.postgres import Postgres
-from plans import Found, explaining, problems
+from plans import Found, explaining, problems, young_problems
 from shared.providers.imin.settings import IminAccount
 from shared.providers.interface import Call, Outcome, Record
 from shared.store import (
@@ -44,6 +44,7 @@ from shared.store.handovers import replaying as handover_replaying
 from shared.store.handovers import selecting as handover_selecting
 from shared.store.opening import Start
 from shared.store.planning import Planned
+from shared.store.pooling import CLAIM_PLANS, PLANS
 from shared.store.postgres import Connection
 from shared.store.reading import handovers, touching
 from shared.store.reading.accounts import list_accounts
@@ -141,45 +142,64 @@ def db(plain: asyncpg.Connection, found: Found) -> Connection:
     return explaining(plain, found)
 
 
+@pytest.fixture
+async def work(plain: asyncpg.Connection, found: Found, database_url: str) -> AsyncIterator[Connection]:
+    """One that explains it as a worker's and the relay's connections carry it out, too: with a plan they may keep."""
+    young = await asyncpg.connect(database_url, server_settings=PLANS)
+    yield explaining(plain, found, young)
+    await young.close()
+
+
+@pytest.fixture
+async def claims(plain: asyncpg.Connection, found: Found, database_url: str) -> AsyncIterator[Connection]:
+    """The same for looks and claims."""
+    young = await asyncpg.connect(database_url, server_settings=CLAIM_PLANS)
+    yield explaining(plain, found, young)
+    await young.close()
+
+
 async def test_a_sequential_scan_is_noticed(plain: asyncpg.Connection) -> None:
     """The tests' own protection: a statement without an index to go by, and one that walks through an index."""
     scan = "SELECT id FROM events WHERE content_type = $1"
     walk = "SELECT count(*) FROM (SELECT id FROM events ORDER BY id) AS every"
 
     assert [f"a sequential scan of events: {scan}"] * 2 == await problems(plain, scan, ["x"])
+    assert [f"a plan of an empty database reads the whole of events: {scan}"] == await young_problems(plain, scan, 1)
     (said,) = await problems(plain, walk, [])
     assert re.fullmatch(f"[0-9]+ rows of events are looked at by Index Only Scan: {re.escape(walk)}", said)
 
 
-async def test_receiving_planning_fetching_and_applying(db: Any, found: Found) -> None:
+async def test_receiving_planning_fetching_and_applying(
+    work: Any, claims: Any, plain: asyncpg.Connection, found: Found
+) -> None:
     """The whole way of a batch: kept, claimed, planned with and without duplicates, fetched, stored, failed."""
-    process = await worker(db)
-    await keep(db, 60)
-    assert (await due.look(db, "imin")).events
-    events = await claim_events(db, process, limit=20)
+    process = await worker(plain)
+    await keep(plain, 60)
+    assert (await due.look(claims, "imin")).events
+    events = await claim_events(claims, process, limit=20)
     records = [Record("imin.customer-account", f"c-{number}", '{"other": "thing"}') for number in range(1, 15)]
     await planning.commit(
-        db,
+        work,
         [
             Planned(each, types=("t",), identity=f"uuid-{number}", calls=(_call(number),), records=records[:1])
             for number, each in enumerate(events)
         ],
         0.5,
     )
-    await plan(db, process, _call(100), _call(101))
-    await keep(db, 5)
+    await plan(work, process, _call(100), _call(101))
+    await keep(plain, 5)
     begun = await planning.commit(
-        db,
+        work,
         [
             Planned(each, types=("t",), calls=(_call(300 + number),))
-            for number, each in enumerate(await claim_events(db, process, limit=5))
+            for number, each in enumerate(await claim_events(claims, process, limit=5))
         ],
         0.5,
         Start(process, Room.of(50)),
     )
     assert begun.started
-    fetches = await claim_fetches(db, process)
-    anew = await fetching.begin_anew(db, fetches[0])
+    fetches = await claim_fetches(claims, process)
+    anew = await fetching.begin_anew(work, fetches[0])
     assert anew is not None
     results = [
         Result(anew, "done", Outcome(records=records, next=(_call(200),)), 200),
@@ -187,35 +207,37 @@ async def test_receiving_planning_fetching_and_applying(db: Any, found: Found) -
         *(Result(fetch, "waiting", status=500, reason="refused", wait_seconds=0.0) for fetch in fetches[10:12]),
         *(Result(fetch, "failed", status=410, reason="refused") for fetch in fetches[12:]),
     ]
-    await fetching.commit(db, results, 0.5)
-    await finishing.settle_events(db, await finishing.events_of(db, [fetch.id for fetch in fetches]))
-    assert await claim_fetches(db, process)
-    await leases.leave(db, process)
+    await fetching.commit(work, results, 0.5)
+    await finishing.settle_events(work, await finishing.events_of(work, [fetch.id for fetch in fetches]))
+    assert await claim_fetches(claims, process)
+    await leases.leave(work, process)
 
     assert [] == found.wrong
     assert len(found.statements) > 15
 
 
-async def test_what_the_relay_does_again_and_again(db: Any, found: Found) -> None:
+async def test_what_the_relay_does_again_and_again(
+    work: Any, claims: Any, plain: asyncpg.Connection, found: Found
+) -> None:
     """Scans for what is due, the feed's numbers, folded tallies, ended leases, accounts that returned, held calls."""
-    process = await worker(db)
-    await keep(db, 20)
-    await db.execute("UPDATE events SET queue_at = now() WHERE state = 'received'")
-    await claim_events(db, process, limit=5)
-    await db.execute("UPDATE worker_processes SET beat_at = now() - interval '1 hour' WHERE id = $1", process)
+    process = await worker(plain)
+    await keep(plain, 20)
+    await plain.execute("UPDATE events SET queue_at = now() WHERE state = 'received'")
+    await claim_events(claims, process, limit=5)
+    await plain.execute("UPDATE worker_processes SET beat_at = now() - interval '1 hour' WHERE id = $1", process)
 
-    assert await queueing.due_events(db, ["imin"], 2000)
-    await queueing.due_fetches(db, ["imin"], 2000)
-    await queueing.fold_tallies(db)
-    await numbering.number_changes(db)
-    await leases.expire(db, 10.0, until=datetime.now(UTC) + timedelta(hours=1))
-    await leases.give_back_orphans(db)
-    await releasing.give_back(db, process, [], [])
-    await returning.go_on(db, [("imin", "main")])
-    for provider, account in [("imin", "main"), *await holding.accounts(db)]:
-        await holding.oldest(db, provider, account)
-        await holding.purposes(db, provider, account)
-    await tallying.progress(db, ["imin", "magicline"])
+    assert await queueing.due_events(work, ["imin"], 2000)
+    await queueing.due_fetches(work, ["imin"], 2000)
+    await queueing.fold_tallies(work)
+    await numbering.number_changes(work)
+    await leases.expire(work, 10.0, until=datetime.now(UTC) + timedelta(hours=1))
+    await leases.give_back_orphans(work)
+    await releasing.give_back(work, process, [], [])
+    await returning.go_on(work, [("imin", "main")])
+    for provider, account in [("imin", "main"), *await holding.accounts(work)]:
+        await holding.oldest(work, provider, account)
+        await holding.purposes(work, provider, account)
+    await tallying.progress(work, ["imin", "magicline"])
 
     assert [] == found.wrong
     assert len(found.statements) > 12

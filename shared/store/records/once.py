@@ -27,7 +27,7 @@ async def without_shown(connection: Connection, rows: Sequence[Row]) -> list[Row
     once = [place for place, row in enumerate(rows) if row.sighting.record.once]
     if not once:
         return list(rows)
-    new = await connection.fetch(
+    found = await connection.fetch(
         f"""
         WITH shown AS MATERIALIZED (
             SELECT place, {_MARK} AS mark, {_RECORD} AS record
@@ -37,12 +37,12 @@ async def without_shown(connection: Connection, rows: Sequence[Row]) -> list[Row
             INSERT INTO once_marks (mark, record) SELECT mark, record FROM shown ORDER BY mark
             ON CONFLICT DO NOTHING RETURNING mark
         )
-        SELECT place, mark FROM shown JOIN marked USING (mark)
+        SELECT place, mark, mark IN (SELECT mark FROM marked) AS first FROM shown
         """,  # noqa: S608 - put together from constants of this module
         *keys_of([rows[place] for place in once]),
         [rows[place].sighting.record.owner for place in once],
     )
-    marks = {once[row["place"] - 1]: row["mark"] for row in new}
+    marks = {once[row["place"] - 1]: row["mark"] for row in found if row["first"]}
     left_out = set(once) - marks.keys()
     return [row._replace(mark=marks.get(place)) for place, row in enumerate(rows) if place not in left_out]
 

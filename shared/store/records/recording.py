@@ -30,9 +30,11 @@ WITH touched AS (
         AND (i.digest IS NOT NULL AND i.digest IS DISTINCT FROM r.digest OR i.deleted <> (r.deleted_at IS NOT NULL))
         AS differs
 )
-SELECT place, touched.place IS NOT NULL AS known
-FROM generate_series(1, cardinality($4::text[])) AS place LEFT JOIN touched USING (place)
-WHERE differs IS NOT FALSE
+SELECT place, true AS known FROM touched WHERE differs
+UNION ALL
+-- mostly all are known: then nobody need look for those that are not
+SELECT place, false FROM generate_series(1, cardinality($4::text[])) AS place
+WHERE (SELECT count(*) FROM touched) < cardinality($4::text[]) AND place NOT IN (SELECT place FROM touched)
 """
 
 _CREATE = """
@@ -58,8 +60,7 @@ WITH incoming AS (
 -- mostly all were created: then nobody need look for those that were not
 SELECT place FROM incoming i
 WHERE (SELECT count(*) FROM created) < cardinality($4::text[])
-  AND NOT EXISTS (SELECT FROM created c WHERE c.provider = i.provider AND c.account = i.account AND c.kind = i.kind
-                                          AND c.external_id = i.external_id)
+  AND (provider, account, kind, external_id) NOT IN (SELECT provider, account, kind, external_id FROM created)
 """
 
 MOST_BEFORE: Final = 1000
