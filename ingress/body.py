@@ -18,7 +18,7 @@ from shared.sealing import Keys
 MEMORY_BYTES: Final = 64 * 1024
 """Bodies up to this size stay in memory and go into the row; larger ones go through a file to the blob store."""
 
-GATHERED_BYTES: Final = 512 * 1024
+GATHERED_BYTES: Final = 256 * 1024
 GATHERED_PIECES: Final = 64
 """What is gathered of a large body while a thread takes what came before: each turn of a thread costs the loop time."""
 
@@ -141,7 +141,7 @@ class _LargeBody:
         if not more:
             deadline.reschedule(loop.time() + LAST_WRITE_SECONDS)
         while True:
-            self._file.reserve(gathered)
+            turn = self._file.reserve(gathered)
             self._taking = taking = loop.run_in_executor(self._file.threads, self._take, pieces, not more)
             pieces, gathered, ended = [], 0, not more
             while more and gathered < GATHERED_BYTES and len(pieces) < GATHERED_PIECES:
@@ -149,14 +149,16 @@ class _LargeBody:
                 pieces.append(piece)
                 gathered += self._count(piece, limit)
                 if not more:
-                    deadline.reschedule(loop.time() + LAST_WRITE_SECONDS)
-                if taking.done():
+                    deadline.reschedule(max(loop.time(), turn) + LAST_WRITE_SECONDS)
+                if taking.done() and loop.time() >= turn:
                     break
             self.writing = True
             await taking
             self.writing = False
             if ended:
                 break
+            # Nothing more is read meanwhile than was gathered: the sender waits.
+            await asyncio.sleep(turn - loop.time())
         if self._check:
             self._check.finish()
         self._handed_over = True

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from starlette.types import Message
 
 from ingress.body import GATHERED_BYTES, BodyReader, SenderGone
-from ingress.incoming import IncomingArea, IncomingFile
+from ingress.incoming import AT_ONCE_BYTES, BYTES_A_SECOND, IncomingArea, IncomingFile
 from ingress.refusals import TooLarge
 from shared.errors import NotAuthentic, StoreAway
 from shared.providers.interface import Admission, Inbound, Unverified
@@ -177,6 +177,40 @@ def test_what_is_gathered_while_the_disk_is_slow_is_bounded(make_area: Make) -> 
         assert body.file
         assert 24 * piece == KEYS.unseal(body.file.path.read_bytes(), UUID(hex=body.file.path.name))
         await body.file.discard_soon()
+
+    asyncio.run(run())
+
+
+def test_very_large_bodies_are_taken_no_faster_than_leaves_room_for_others(make_area: Make) -> None:
+    """Beyond its first megabyte a body takes its time, however fast it comes, and nothing of it is missing."""
+    area, piece = make_area(64 * MIB), bytes(range(256)) * 256
+    count = 3 * MIB // len(piece)
+    sent = iter(range(count))
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": piece, "more_body": next(sent) < count - 1}
+
+    async def run() -> float:
+        began = asyncio.get_running_loop().time()
+        body = await BodyReader(KEYS, area).read(receive, 0, Large(), None, uuid4())
+        assert hashlib.sha256(count * piece).digest() == body.sha256
+        assert body.file
+        await body.file.discard_soon()
+        return asyncio.get_running_loop().time() - began
+
+    assert (2 * MIB - GATHERED_BYTES - len(piece)) / BYTES_A_SECOND <= asyncio.run(run())
+
+
+def test_bodies_share_their_speed_and_smaller_ones_have_no_part_in_it(make_area: Make) -> None:
+    """The second's turn is after the first's; what is not large yet is taken at once."""
+    area = make_area(64 * MIB)
+
+    async def run() -> None:
+        first, second, smaller = (IncomingFile(area, KEYS, uuid4()) for _ in range(3))
+        began = asyncio.get_running_loop().time()
+        turns = [file.reserve(2 * MIB) - began for file in (first, second, first)]
+        assert 0.0 == smaller.reserve(AT_ONCE_BYTES)
+        assert turns == pytest.approx([2 * MIB * place / BYTES_A_SECOND for place in (1, 2, 3)], abs=0.02)
 
     asyncio.run(run())
 
