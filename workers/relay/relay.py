@@ -37,8 +37,9 @@ from workers.transactions import CONFLICTS
 log = structlog.get_logger("penstock.relay")
 
 TICK_SECONDS = 0.5
-NUMBERING_SECONDS = 1.0
-"""So much of a tick goes at most to a backlog of changes; what is due must not wait for all of it."""
+NUMBERING_SECONDS = 0.5
+"""So much of a tick goes at most to a backlog of changes: what is due must not wait for all of it, nor is the numbering
+of what a large refresh brings to take half a processor from the refresh."""
 HOUSEKEEPING_SECONDS = 10.0
 REDIS_SECONDS = 2.0
 LONGEST_TICK_SECONDS = 60.0
