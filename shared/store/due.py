@@ -18,8 +18,10 @@ FETCH_DUE: Final = """
 """
 
 _LOOK: Final = f"""
-    SELECT {any_due("events", EVENT_WAITS, "TRUE", "id")} AS events,
-        {any_due("fetches", FETCH_WAITS, FETCH_DUE, "due_at")} AS fetches,
+    SELECT EXISTS (
+            SELECT FROM events WHERE provider = $1 AND {EVENT_WAITS} ORDER BY account OFFSET 0
+        ) AS events,
+        {any_due("fetches", FETCH_WAITS, "due_at", FETCH_DUE)} AS fetches,
         EXISTS (
             SELECT FROM events WHERE provider = $1 AND state = 'received' AND claimed_by IS NULL AND suspect
             ORDER BY id OFFSET 0

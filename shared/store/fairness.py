@@ -29,11 +29,12 @@ class Room:
         return min(self.whole, self.busy.get(account, self.others))
 
 
-def in_turn(table: str, waits: str, due: str, order: str) -> str:
+def in_turn(table: str, waits: str, order: str, *, due: str = "", provided: str = "TRUE") -> str:
     """CTEs of a WITH RECURSIVE that lead to ``in_turn (id, state)``: locked rows, of each account alike many.
 
     Arguments of the statement: $1 the provider, $2 to $5 a Room's columns, $6 the account after which to begin.
-    ``waits`` is the condition of the index (provider, account, ``order``), ``due`` what else must hold of a row.
+    ``waits`` is the condition of the index (provider, account, ``order``), ``due`` what else must hold of a row,
+    ``provided`` what must hold for any to be taken.
 
     The accounts are found by leaps in the index (https://wiki.postgresql.org/wiki/Loose_indexscan): what a claim
     costs grows with the number of accounts that have anything open, not with the rows of one that has many.
@@ -52,16 +53,13 @@ def in_turn(table: str, waits: str, due: str, order: str) -> str:
             SELECT a.account, coalesce(busy.room, $3) AS room
             FROM account_names a
             LEFT JOIN unnest($4::text[], $5::int[]) AS busy (account, room) USING (account)
-            CROSS JOIN LATERAL (
-                SELECT FROM {table} WHERE provider = $1 AND account = a.account AND {waits} AND {due}
-                ORDER BY {order} LIMIT 1
-            ) AS has_due
-            WHERE coalesce(busy.room, $3) > 0
+            {_has_due(table, waits, order, due)}
+            WHERE coalesce(busy.room, $3) > 0 AND {provided}
             ORDER BY a.account
         ), in_turn AS MATERIALIZED (
             SELECT mine.id, mine.state FROM with_room CROSS JOIN LATERAL (
                 SELECT id, state FROM {table}
-                WHERE provider = $1 AND account = with_room.account AND {waits} AND {due}
+                WHERE provider = $1 AND account = with_room.account AND {waits} AND {due or "TRUE"}
                 ORDER BY {order}
                 LIMIT least(with_room.room, greatest($2::int / (SELECT count(*) FROM with_room), 1))
                 FOR UPDATE SKIP LOCKED
@@ -71,7 +69,7 @@ def in_turn(table: str, waits: str, due: str, order: str) -> str:
     """  # noqa: S608 - put together from constants of the callers' modules
 
 
-def any_due(table: str, waits: str, due: str, order: str) -> str:
+def any_due(table: str, waits: str, order: str, due: str) -> str:
     """An expression: whether ``in_turn`` would find a row, whatever room there is. $1 is the provider."""
     return f"""
         EXISTS (
@@ -83,12 +81,21 @@ def any_due(table: str, waits: str, due: str, order: str) -> str:
                     WHERE provider = $1 AND {waits} AND account > a.account ORDER BY account LIMIT 1
                 ) AS following
             )
-            SELECT FROM account_names a CROSS JOIN LATERAL (
-                SELECT FROM {table} WHERE provider = $1 AND account = a.account AND {waits} AND {due}
-                ORDER BY {order} LIMIT 1
-            ) AS has_due
+            SELECT FROM account_names a {_has_due(table, waits, order, due)}
         )
     """  # noqa: S608 - put together from constants of the callers' modules
+
+
+def _has_due(table: str, waits: str, order: str, due: str) -> str:
+    """Joined to account_names a: those of which anything is due. Where all that waits is due, they all are."""
+    if not due:
+        return ""
+    return f"""
+        CROSS JOIN LATERAL (
+            SELECT FROM {table} WHERE provider = $1 AND account = a.account AND {waits} AND {due}
+            ORDER BY {order} LIMIT 1
+        ) AS has_due
+    """
 
 
 def next_after(room: Room, accounts: Iterable[str]) -> str:

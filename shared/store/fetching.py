@@ -77,7 +77,7 @@ _CLAIM = f"""
     WITH RECURSIVE alone AS MATERIALIZED (
         SELECT id, state FROM fetches WHERE provider = $1 AND {FETCH_OPEN} AND suspect AND $8 AND {FETCH_DUE}
         ORDER BY due_at LIMIT 1 FOR UPDATE SKIP LOCKED
-    ), {in_turn("fetches", FETCH_WAITS, f"{FETCH_DUE} AND NOT EXISTS (SELECT FROM alone)", "due_at")}
+    ), {in_turn("fetches", FETCH_WAITS, "due_at", due=FETCH_DUE, provided="NOT EXISTS (SELECT FROM alone)")}
     , taken AS MATERIALIZED (
         SELECT id, state FROM alone UNION ALL SELECT id, state FROM in_turn
     )

@@ -12,27 +12,38 @@ _LOCK = "SELECT id, state FROM events WHERE id = ANY($1) ORDER BY id FOR UPDATE"
 # What the events' states were is told and not asked again: a condition on them would let a plan that was made while the
 # tables were young read every unfinished event (the partial index), and the connection would keep it. For the same
 # reason the fetches are looked up event by event, and events are named by id twice.
-_SETTLE = """
-UPDATE events e SET
-    state = j.state,
-    finished_at = CASE WHEN j.state IN ('done', 'failed', 'parked') THEN now() END,
-    error_reason = CASE WHEN j.state IN ('failed', 'parked') THEN j.reason END,
-    error_detail = CASE WHEN j.state IN ('failed', 'parked') THEN j.detail END
-FROM unnest($1::uuid[], $2::text[]) AS planned (id, was) CROSS JOIN LATERAL (
-    SELECT CASE
-            WHEN bool_or(f.state = 'waiting') THEN 'waiting'
-            WHEN bool_or(f.state IN ('pending', 'running')) THEN 'processing'
-            WHEN bool_or(f.error_reason IN ('account-removed', 'poison')) THEN 'parked'
-            WHEN bool_or(f.state = 'failed') THEN 'failed'
-            ELSE 'done' END AS state,
-        (array_agg(f.error_reason ORDER BY f.error_reason = 'account-removed' DESC, f.error_reason = 'poison'
-                   DESC, f.id) FILTER (WHERE f.state = 'failed'))[1] AS reason,
-        (array_agg(f.error_detail ORDER BY f.error_reason = 'account-removed' DESC, f.error_reason = 'poison'
-                   DESC, f.id) FILTER (WHERE f.state = 'failed'))[1] AS detail
-    FROM event_fetches l JOIN fetches f ON f.id = l.fetch_id WHERE l.event_id = planned.id
-) AS j
-WHERE e.id = ANY($1) AND e.id = planned.id AND j.state <> planned.was
-RETURNING e.id, e.state, e.error_detail
+_SETTLE = f"""
+WITH settled AS (
+    UPDATE events e SET
+        state = j.state,
+        finished_at = CASE WHEN j.state IN ('done', 'failed', 'parked') THEN now() END,
+        error_reason = CASE WHEN j.state IN ('failed', 'parked') THEN j.reason END,
+        error_detail = CASE WHEN j.state IN ('failed', 'parked') THEN j.detail END
+    FROM unnest($1::uuid[], $2::text[]) AS planned (id, was) CROSS JOIN LATERAL (
+        SELECT CASE
+                WHEN bool_or(f.state = 'waiting') THEN 'waiting'
+                WHEN bool_or(f.state IN ('pending', 'running')) THEN 'processing'
+                WHEN bool_or(f.error_reason IN ('account-removed', 'poison')) THEN 'parked'
+                WHEN bool_or(f.state = 'failed') THEN 'failed'
+                ELSE 'done' END AS state,
+            (array_agg(f.error_reason ORDER BY f.error_reason = 'account-removed' DESC, f.error_reason = 'poison'
+                       DESC, f.id) FILTER (WHERE f.state = 'failed'))[1] AS reason,
+            (array_agg(f.error_detail ORDER BY f.error_reason = 'account-removed' DESC, f.error_reason = 'poison'
+                       DESC, f.id) FILTER (WHERE f.state = 'failed'))[1] AS detail
+        FROM event_fetches l JOIN fetches f ON f.id = l.fetch_id WHERE l.event_id = planned.id
+    ) AS j
+    WHERE e.id = ANY($1) AND e.id = planned.id AND j.state <> planned.was
+    RETURNING e.id, e.state, e.error_detail
+), finished AS (
+    SELECT id, state, coalesce(error_detail, 'every fetch is in') AS detail FROM settled
+    WHERE state IN ('done', 'failed', 'parked')
+), told AS (
+    INSERT INTO timeline (event_id, step, detail)
+    SELECT * FROM unnest($3::uuid[], $4::text[], $5::text[])
+    UNION ALL
+    SELECT id, state, left(detail, {timeline.MAX_DETAIL}) FROM finished
+)
+SELECT id FROM finished WHERE state = 'done'
 """
 
 
@@ -60,10 +71,7 @@ async def settle_events(
         return []
     locked = await connection.fetch(_LOCK, events)
     planned = [(row["id"], row["state"]) for row in locked if row["state"] in {"processing", "waiting"}]
-    rows = await connection.fetch(_SETTLE, *map(list, zip(*planned, strict=True))) if planned else []
-    finished = [row for row in rows if row["state"] in {"done", "failed", "parked"}]
-    await timeline.write(
-        connection,
-        [*told, *((row["id"], row["state"], row["error_detail"] or "every fetch is in") for row in finished)],
+    done = await connection.fetch(
+        _SETTLE, [event for event, _ in planned], [state for _, state in planned], *timeline.columns(told)
     )
-    return [row["id"] for row in finished if row["state"] == "done"]
+    return [row["id"] for row in done]

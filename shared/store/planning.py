@@ -65,7 +65,7 @@ _CLAIM = f"""
         SELECT id FROM events
         WHERE provider = $1 AND state = 'received' AND claimed_by IS NULL AND suspect AND $8
         ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED
-    ), {in_turn("events", EVENT_WAITS, "NOT EXISTS (SELECT FROM alone)", "id")}
+    ), {in_turn("events", EVENT_WAITS, "id", provided="NOT EXISTS (SELECT FROM alone)")}
     UPDATE events SET claimed_by = $7, token = nextval('claims')
     WHERE id = ANY(ARRAY(SELECT id FROM alone UNION ALL SELECT id FROM in_turn))
     RETURNING id, provider, account, token, content_type, body, blob, suspect, reconciled,
@@ -252,6 +252,9 @@ async def _update(
     columns[2] = ["\n".join(types) for types in columns[2]]
     await connection.execute(
         """
+        WITH told AS (
+            INSERT INTO timeline (event_id, step, detail) SELECT * FROM unnest($8::uuid[], $9::text[], $10::text[])
+        )
         UPDATE events e SET
             state = CASE WHEN p.state = 'processing' AND EXISTS (
                 SELECT FROM event_fetches l
@@ -266,8 +269,8 @@ async def _update(
         WHERE e.id = p.id
         """,
         *columns,
+        *timeline.columns(lines),
     )
-    await timeline.write(connection, lines)
 
 
 def _what(plan: Planned) -> str:

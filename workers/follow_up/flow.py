@@ -25,6 +25,9 @@ LOOK_SECONDS = 0.2
 """While calls are under way and nothing else is due, the task looks again so often. What comes in meanwhile has a
 message of its own; a look every 20 ms cost ingress, on a busy machine, twice the time for its slowest hundredth."""
 
+STILL_DUE_SECONDS = 0.05
+"""After events were taken up, more are taken to be due for so long without a look: a look costs as much as a claim."""
+
 SUSPECTS_SECONDS = 1.0
 """Suspects are tried with nothing else in hand; after so long without such a moment the task makes one. For about as
 long it tries one after the other, each alone, before it is the others' turn."""
@@ -55,8 +58,11 @@ class _Flow:
         self._suspects_turn = True
         self._row_began: float | None = None
         self._suspects_at = time.monotonic() + SUSPECTS_SECONDS
+        self._found: Due | None = None
+        self._looked_at = 0.0
         self._events_after = ""
         self._fetches_after = ""
+        self._served: frozenset[str] = frozenset()
         self.planned = 0
         self.fetched = 0
 
@@ -67,27 +73,39 @@ class _Flow:
         """
         if not self._window.idle and time.monotonic() > self._suspects_at:
             await self._make_way_for_suspects()
-        if not self._window.room().whole:
+        if not self._has_room():
+            self._served = frozenset()
             await self._window.moved(LOOK_SECONDS)
             return True
         suspects, self._suspects_turn = self._suspects_turn and self._window.idle, True
         if not suspects:
             self._row_began = None
         from_the_front = not (self._events_after or self._fetches_after)
-        found = await self._look()
+        looked_before = self._still_due()
+        found = looked_before or await self._look()
         alone, taken = suspects and found.suspects, 0
         if found.fetches or alone:
             taken += await self._fetch(suspects=alone)
         if (found.events or alone) and not (alone and taken):
             taken += await self._plan(suspects=alone)
-        if taken or ((found.fetches or found.events) and not from_the_front):
+        self._found = found if taken and found.events else None
+        if taken or looked_before or ((found.fetches or found.events) and not from_the_front):
             return True
         if self._window.idle:
             return found.suspects and not suspects
         await self._window.moved(LOOK_SECONDS)
         return True
 
+    def _has_room(self) -> bool:
+        """Whether more may be taken up; not by those whose events were just left, as they have their share."""
+        room = self._window.room()
+        return bool(room.whole) and (not self._served or any(room.share(account) for account in self._served))
+
+    def _still_due(self) -> Due | None:
+        return self._found if time.monotonic() < self._looked_at + STILL_DUE_SECONDS else None
+
     async def _look(self) -> Due:
+        self._looked_at = time.monotonic()
         async with self._process.claims.acquire() as connection:
             return await due.look(connection, self._provider)
 
@@ -128,6 +146,8 @@ class _Flow:
 
         async with process.holding(claim) as claimed:
             self._events_after = next_after(room, (event.account for event in claimed))
+            # With room left over, whatever else is due is of these accounts.
+            self._served = frozenset(event.account for event in claimed if len(claimed) < room.whole)
             if not claimed:
                 return 0
             began = time.monotonic()
