@@ -21,7 +21,7 @@ LIMIT_BYTES: Final = 512 * 1024 * 1024
 THREADS: Final = 4
 SYNC_BYTES: Final = 256 * 1024
 """What may wait for the disk. On ext4 the next commit of Postgres waits for all of it (ext4(5), ``data=ordered``): with
-one flush of 64 MiB at the end the slowest hundredth of the small deliveries meanwhile took 15 times as long, not 1.3."""
+one flush at the end of 64 MiB the slowest hundredth of the others took 15 times as long, not 1.3."""
 BYTES_A_SECOND: Final = 64 * 1024 * 1024
 """Of all bodies beyond their first ``AT_ONCE_BYTES`` together. They are digested, sealed and flushed at some five times
 the speed: so the small deliveries beside them find a processor and the disk free. Few senders are as fast."""

@@ -44,7 +44,7 @@ WITH settled AS (
     SELECT id, state, left(detail, {timeline.MAX_DETAIL}) FROM finished
 )
 SELECT id FROM finished WHERE state = 'done'
-"""
+"""  # noqa: S608 - put together from constants
 
 
 async def events_of(connection: Connection, fetches: Sequence[int]) -> list[UUID]:

@@ -14,8 +14,9 @@ _LOCK = 0x70656E73746F636B  # "penstock"
 
 _AT_ONCE = 10_000
 
-# A row that somebody else writes to meanwhile (an erasure) has moved, and is left to the next round. The inner LIMIT keeps the planner from drawing numbers before the rows are sorted. Rows that others have written but
-# not committed yet are not seen here; they get higher numbers in a later round, which is the point.
+# The inner LIMIT keeps the planner from drawing numbers before the rows are sorted. Rows that others have written but
+# not committed yet are not seen here; they get higher numbers in a later round, which is the point. So does a row that
+# somebody writes to meanwhile (an erasure): it is not where it was found any more.
 _NUMBER = """
     WITH late AS MATERIALIZED (SELECT ctid FROM changes WHERE seq IS NULL ORDER BY id LIMIT $1),
          numbered AS MATERIALIZED (SELECT ctid, nextval('change_numbers') AS seq FROM late)
