@@ -81,7 +81,9 @@ class _Flow:
         if not suspects:
             self._row_began = None
         from_the_front = not (self._events_after or self._fetches_after)
-        looked_before = self._still_due()
+        looked_before = self._found if time.monotonic() < self._looked_at + STILL_DUE_SECONDS else None
+        if looked_before is None:
+            self._looked_at = time.monotonic()
         found = looked_before or await self._look()
         alone, taken = suspects and found.suspects, 0
         if found.fetches or alone:
@@ -101,11 +103,7 @@ class _Flow:
         room = self._window.room()
         return bool(room.whole) and (not self._served or any(room.share(account) for account in self._served))
 
-    def _still_due(self) -> Due | None:
-        return self._found if time.monotonic() < self._looked_at + STILL_DUE_SECONDS else None
-
     async def _look(self) -> Due:
-        self._looked_at = time.monotonic()
         async with self._process.claims.acquire() as connection:
             return await due.look(connection, self._provider)
 
