@@ -84,8 +84,8 @@ class FollowingUp(Section):
 
     batch_events: int = Field(default=50, ge=1, le=1000)
     """How many events a task plans at a time."""
-    concurrent_calls: int = Field(default=50, ge=1, le=200)
-    """How many calls a worker process makes side by side."""
+    concurrent_calls: int = Field(default=75, ge=1, le=200)
+    """How many calls a worker process makes side by side; for one account two of three of them at most."""
     coalesce_seconds: float = Field(default=0.5, ge=0)
     """A resource is fetched at most once in this time: the first fetch goes at once, later events share the next."""
     max_calls: int = Field(default=5_000, ge=1)

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -20,7 +21,7 @@ from shared.sealing import generate_key
 from shared.settings import Settings
 from shared.store.inbox import NewEvent, insert
 from shared.watching import ConfigurationWatch
-from workers.follow_up.flow import follow_up
+from workers.follow_up.flow import LOOK_SECONDS, STILL_DUE_SECONDS, follow_up
 from workers.process import WorkerProcess
 
 
@@ -138,6 +139,39 @@ def test_a_slow_api_of_one_account_holds_up_that_account_alone(
 
     assert under_way < PLACES
     assert set(slow) <= asyncio.run(_done(database_url))
+
+
+def test_answers_that_wait_to_be_stored_hold_no_place_and_are_no_more_than_there_are_places(
+    process: WorkerProcess, api: Api, database_url: str
+) -> None:
+    """While Postgres is slow to store a batch, the next calls are made; not all that there are."""
+    events = asyncio.run(_receive(database_url, process, api, CALM * 3))
+    with ThreadPoolExecutor() as threads, _nothing_stored(database_url):
+        task = threads.submit(process.run, follow_up(process, "imin"))
+        _until(lambda: len(api.called) == 2 * PLACES)
+
+        time.sleep(STILL_DUE_SECONDS + LOOK_SECONDS)  # it has looked again, and let it be
+        assert len(api.called) == 2 * PLACES
+    task.result(60)
+
+    assert set(events) == asyncio.run(_done(database_url))
+
+
+@contextmanager
+def _nothing_stored(database_url: str) -> Iterator[None]:
+    """Records can be read and not written for the time of the block."""
+
+    async def lock() -> asyncpg.Connection:
+        connection = await asyncpg.connect(database_url)
+        await connection.execute("BEGIN; LOCK TABLE records IN EXCLUSIVE MODE")
+        return connection
+
+    with asyncio.Runner() as runner:
+        connection = runner.run(lock())
+        try:
+            yield
+        finally:
+            runner.run(connection.close())
 
 
 def _until(condition: Callable[[], bool]) -> None:

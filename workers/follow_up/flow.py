@@ -25,6 +25,9 @@ LOOK_SECONDS = 0.2
 """While calls are under way and nothing else is due, the task looks again so often. What comes in meanwhile has a
 message of its own; a look every 20 ms cost ingress, on a busy machine, twice the time for its slowest hundredth."""
 
+APART_SECONDS = 0.01
+"""So long after a claim the next one waits for more places than a few: one for a few costs as much as one for many."""
+
 STILL_DUE_SECONDS = 0.05
 """After events were taken up, more are taken to be due for so long without a look: a look costs as much as a claim."""
 
@@ -60,6 +63,7 @@ class _Flow:
         self._suspects_at = time.monotonic() + SUSPECTS_SECONDS
         self._found: Due | None = None
         self._looked_at = 0.0
+        self._claimed_at = 0.0
         self._events_after = ""
         self._fetches_after = ""
         self._served: frozenset[str] = frozenset()
@@ -74,8 +78,11 @@ class _Flow:
         if not self._window.idle and time.monotonic() > self._suspects_at:
             await self._make_way_for_suspects()
         if not self._has_room():
-            self._served = frozenset()
-            await self._window.moved(LOOK_SECONDS)
+            if (apart := self._claimed_at + APART_SECONDS - time.monotonic()) > 0:
+                await self._window.moved(apart)
+            else:
+                self._served = frozenset()
+                await self._window.moved(LOOK_SECONDS)
             return True
         suspects, self._suspects_turn = self._suspects_turn and self._window.idle, True
         if not suspects:
@@ -99,9 +106,10 @@ class _Flow:
         return True
 
     def _has_room(self) -> bool:
-        """Whether more may be taken up; not by those whose events were just left, as they have their share."""
+        """Whether there is room for those whose events were just left, or for any; for many right after a claim."""
         room = self._window.room()
-        return bool(room.whole) and (not self._served or any(room.share(account) for account in self._served))
+        fewest = 2 * self._window.places // 5 if time.monotonic() < self._claimed_at + APART_SECONDS else 1
+        return max(map(room.share, self._served), default=room.whole) >= max(1, fewest)
 
     async def _look(self) -> Due:
         async with self._process.claims.acquire() as connection:
@@ -142,6 +150,7 @@ class _Flow:
             after = self._events_after
             return await planning.claim(connection, self._provider, room, process.id, suspects=suspects, after=after)
 
+        self._claimed_at = time.monotonic()
         async with process.holding(claim) as claimed:
             self._events_after = next_after(room, (event.account for event in claimed))
             # With room left over, whatever else is due is of these accounts.

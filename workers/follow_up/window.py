@@ -1,6 +1,6 @@
 """The calls that a task has under way: as many as it may, of no account all, stored together as they come in.
 
-A slow call holds up its own place and nothing else: what has come in is stored, and its places are taken anew.
+A slow call holds up its own place and nothing else: what has come in gives its place free, and is stored meanwhile.
 """
 
 import asyncio
@@ -30,6 +30,7 @@ class Window:
         self._tasks = tasks
         self._at_once = at_once
         self._under_way: Counter[str] = Counter()
+        self._unstored: Counter[str] = Counter()
         self._held: set[int] = set()
         self._came_in: asyncio.Queue[tuple[ClaimedFetch, Result | None]] = asyncio.Queue()
         self._records = 0
@@ -37,24 +38,35 @@ class Window:
 
     @property
     def idle(self) -> bool:
-        """Whether no call is under way."""
+        """Whether no call is under way, and nothing waits to be stored."""
         return not self._held
+
+    @property
+    def places(self) -> int:
+        """How many calls may be under way."""
+        return self._process.watch.current.following_up.concurrent_calls
 
     def room(self) -> Room:
         """The places that are free, and how many of them an account may have.
 
-        None while more records wait to be stored than go into one transaction: they are in memory.
+        None while as many answers wait to be stored as there are places, or more records than go into one transaction:
+        they are in memory.
         """
-        places = self._process.watch.current.following_up.concurrent_calls
-        free = max(0, places - len(self._held)) if self._records < STORE_RECORDS else 0
-        return Room(free, _share(free, 0), {account: _share(free, mine) for account, mine in self._under_way.items()})
+        places = self.places
+        free = min(places - self._under_way.total(), 2 * places - len(self._held))
+        free = max(0, free) if self._records < STORE_RECORDS else 0
+        busy = {account: _share(free, self._under_way[account]) for account in self._unstored}
+        return Room(free, _share(free, 0), busy)
 
     def room_for_calls(self) -> Room:
-        """The same, with no account over its bound of calls at once; events may be planned beyond it."""
+        """The same, with no account over its bound, which counts answers until they are stored.
+
+        Events may be planned beyond it.
+        """
         room, most = self.room(), self._at_once
         if most is None:
             return room
-        busy = {account: min(share, max(0, most - self._under_way[account])) for account, share in room.busy.items()}
+        busy = {account: min(share, max(0, most - self._unstored[account])) for account, share in room.busy.items()}
         return Room(room.whole, min(room.others, most), busy)
 
     def make(self, fetches: Sequence[ClaimedFetch]) -> None:
@@ -62,6 +74,7 @@ class Window:
         for fetch in fetches:
             self._held.add(fetch.id)
             self._under_way[fetch.account] += 1
+            self._unstored[fetch.account] += 1
             self._tasks.create_task(self._call(fetch))
 
     async def moved(self, seconds: float) -> None:
@@ -72,7 +85,7 @@ class Window:
         self._moved.clear()
 
     async def drained(self) -> None:
-        """Wait until no call is under way."""
+        """Wait until it is idle."""
         while not self.idle:
             await self._moved.wait()
             self._moved.clear()
@@ -97,6 +110,7 @@ class Window:
 
     async def _call(self, fetch: ClaimedFetch) -> None:
         came_in = (fetch, await attempt(self._process, fetch))
+        self._under_way[fetch.account] -= 1
         self._records += _records(came_in)
         self._came_in.put_nowait(came_in)
 
@@ -104,7 +118,7 @@ class Window:
         ids = [fetch.id for fetch in fetches]
         self._held.difference_update(ids)
         self._process.let_go(ids)
-        self._under_way -= Counter(fetch.account for fetch in fetches)
+        self._unstored -= Counter(fetch.account for fetch in fetches)
         self._moved.set()
 
 
