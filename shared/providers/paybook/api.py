@@ -89,10 +89,13 @@ def open_envelope(body: bytes) -> msgspec.Raw:
     return envelope.response
 
 
-def rows_of(body: bytes) -> list[msgspec.Raw]:
-    """The rows in an envelope; one thing (a credential by its id may come so) is a list of one. Raises AnswerError."""
+def listed_rows(body: bytes) -> bytes:
+    """The rows in an envelope as a JSON list; one thing (a credential by its id may come so) is a list of one.
+
+    Raises BrokenAnswer or RefusedAnswer.
+    """
     response = bytes(open_envelope(body))
-    return parse(response, list[msgspec.Raw]) if response.startswith(b"[") else [msgspec.Raw(response)]
+    return response if response.startswith(b"[") else b"[" + response + b"]"
 
 
 def _sentence(message: Any) -> str:
@@ -157,7 +160,7 @@ def delete_webhook(account: PaybookAccount, id_webhook: str) -> ApiRequest:
 
 def registrations(body: bytes) -> list[Registration]:
     """The registrations in an answer to GET (a list) or POST (one). Raises BrokenAnswer or RefusedAnswer."""
-    return [parse(bytes(row), Registration) for row in rows_of(body)]
+    return parse(listed_rows(body), list[Registration])
 
 
 # ── sessions ──────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -3,14 +3,15 @@
 import hashlib
 import re
 from collections.abc import Iterator, Mapping
+from itertools import repeat
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from shared.errors import BrokenAnswer, Unreadable
 from shared.providers.interface import Answer, Blob, Call, Outcome, Plan, Record
-from shared.providers.json_text import compose, each_as_jsonb
-from shared.providers.paybook.api import rows_of, trusted_url
+from shared.providers.json_text import compose, each_as_jsonb, parse
+from shared.providers.paybook.api import listed_rows, trusted_url
 from shared.providers.paybook.events import PaybookEvent
 from shared.providers.paybook.settings import PaybookAccount
 
@@ -59,14 +60,14 @@ class _Attachment(_Row):
 
 class _Resource(NamedTuple):
     kind: str
-    row: msgspec.json.Decoder[Any]
+    rows: msgspec.json.Decoder[Any]
 
 
 _RESOURCES: Final[Mapping[str, _Resource]] = {
-    "credentials": _Resource("paybook.credential", msgspec.json.Decoder(_Credential)),
-    "accounts": _Resource("paybook.account", msgspec.json.Decoder(_Account)),
-    "transactions": _Resource("paybook.transaction", msgspec.json.Decoder(_Transaction)),
-    "attachments": _Resource("paybook.attachment", msgspec.json.Decoder(_Attachment)),
+    "credentials": _Resource("paybook.credential", msgspec.json.Decoder(list[_Credential])),
+    "accounts": _Resource("paybook.account", msgspec.json.Decoder(list[_Account])),
+    "transactions": _Resource("paybook.transaction", msgspec.json.Decoder(list[_Transaction])),
+    "attachments": _Resource("paybook.attachment", msgspec.json.Decoder(list[_Attachment])),
 }
 """The first path segment after ``/v1/`` (a call's purpose) -> what its rows become."""
 
@@ -181,21 +182,22 @@ def interpret(call: Call, answer: Answer, account: PaybookAccount) -> Outcome:
     if call.purpose == "attachments" and not _is_json(answer):
         return _file(call, answer, account)
     kind, decoder = _RESOURCES[call.purpose]
-    rows = rows_of(answer.body)
-    texts = each_as_jsonb(answer.body, rows)
-    records = [_record(kind, decoder, row, text) for row, text in zip(rows, texts, strict=True)]
-    return Outcome(records, _next_page(call, [record.external_id for record in records]))
+    listed = listed_rows(answer.body)
+    ids, deleted = _known(kind, decoder, listed)
+    texts = each_as_jsonb(listed, parse(listed, list[msgspec.Raw]))
+    return Outcome(list(map(Record, repeat(kind), ids, texts, deleted)), _next_page(call, ids))
 
 
-def _record(kind: str, decoder: msgspec.json.Decoder[Any], row: msgspec.Raw, text: str) -> Record:
+def _known(kind: str, decoder: msgspec.json.Decoder[Any], listed: bytes) -> tuple[list[str], list[bool]]:
+    """The id of each row, and whether it is marked as deleted."""
     try:
-        known = decoder.decode(row)
+        rows = decoder.decode(listed)
     except (msgspec.DecodeError, UnicodeDecodeError):
         raise BrokenAnswer(f"a row is not a {kind} with its id") from None
-    external_id = str(known.id)
-    if not _RECORD_ID.fullmatch(external_id):
+    ids = [str(row.id) for row in rows]
+    if not all(map(_RECORD_ID.fullmatch, ids)):
         raise BrokenAnswer(f"the id of a {kind} is empty or not plain ASCII")
-    return Record(kind, external_id, text, deleted=_is_set(known.is_deleted))
+    return ids, [_is_set(row.is_deleted) for row in rows]
 
 
 def _is_set(flag: Any) -> bool:

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -366,6 +366,7 @@ class TestReading:
         pieces = [content, b"\r\n", b"\r\n--", b"--" + BOUNDARY[:9], b"\r", b"\r\n--" + BOUNDARY[:-1], b"-" * 9]
         chance.shuffle(pieces)
         whole = b"".join(pieces)
+        assume(b"\r\n--" + BOUNDARY not in whole)  # no sender lets the delimiter itself come about
         body = part("result", RESULT) + image("faceImage", whole) + END
         assert whole == read(body).images["faceImage"].content
 
