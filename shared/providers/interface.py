@@ -343,6 +343,14 @@ class FollowUp(ABC, Generic[AccountT, EventT]):
     def interpret(self, call: Call, answer: Answer, account: AccountT) -> Outcome:
         """Turn a 2xx answer into records and next pages. Raises BrokenAnswer or RefusedAnswer."""
 
+    def essence(self, call: Call, answer: Answer) -> memoryview | None:
+        """An answer without what is another each time (the request's id); None where none comes twice, or is large.
+
+        What has the same essence means the same: one that comes again is not interpreted again.
+        """
+        del call, answer
+        return None
+
     def probe(self) -> Probe | None:
         """How to test an account's credentials; None where no cheap read is known."""
         return None

@@ -238,7 +238,7 @@ async def erase_changes(connection: Connection, changes: Sequence[HeldChange], p
 async def erase_records(
     connection: Connection, keys: Collection[tuple[str, str]], provider: str, account: str
 ) -> Erased:
-    """Remove records (by kind and external id) and their marks."""
+    """Remove records (by kind and external id), their marks, and what is known of answers that held them."""
     kinds, ids = [kind for kind, _ in keys], [external_id for _, external_id in keys]
     async with connection.transaction():
         gone = await connection.execute(
@@ -251,6 +251,7 @@ async def erase_records(
             kinds,
             ids,
         )
+        await connection.execute("DELETE FROM answers WHERE provider = $1 AND account = $2", provider, account)
         marks = await once.forget(connection, provider, account, kinds, ids)
     return Erased(records=_count(gone), once_marks=marks)
 
@@ -292,7 +293,7 @@ async def erase_walks(connection: Connection, provider: str, account: str, *, wh
 
 TABLES: Final = (
     *("events", "fetches", "event_fetches", "timeline", "identities", "records", "changes", "handovers"),
-    *("once_marks", "reconciliations", "reconciliation_sights", "quarantine", "data_keys"),
+    *("once_marks", "answers", "reconciliations", "reconciliation_sights", "quarantine", "data_keys"),
 )
 """Those whose rows erasure removes."""
 

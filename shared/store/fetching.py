@@ -14,8 +14,8 @@ from shared.store import finishing, opening, waiting
 from shared.store.due import FETCH_DUE, FETCH_OPEN, FETCH_WAITS
 from shared.store.fairness import Room, in_turn
 from shared.store.postgres import Connection
-from shared.store.records import recording
-from shared.store.records.sighting import Sighting
+from shared.store.records import recognising, recording
+from shared.store.records.sighting import Row, Sighting
 
 
 EVENTS_NAMED = 5
@@ -51,6 +51,7 @@ NOTHING = Outcome()
 class Result:
     """What came of one claimed fetch.
 
+    ``seen`` is a large answer by its digest; the outcome of one that is known is not read from it.
     ``done``: the outcome is stored. ``waiting``: tried again after ``wait_seconds``. ``failed``: final. ``called``
     is False where no call was made (over budget); ``counted`` is False where it uses up no attempt.
     """
@@ -64,6 +65,13 @@ class Result:
     wait_seconds: float = 0.0
     counted: bool = True
     called: bool = True
+    seen: recognising.Seen | None = None
+
+    @property
+    def records(self) -> int:
+        """How many records the answer held."""
+        known = self.seen.records if self.seen else None
+        return len(self.outcome.records) if known is None else known
 
 
 class Stored(NamedTuple):
@@ -123,12 +131,21 @@ async def begin_anew(connection: Connection, fetch: ClaimedFetch) -> ClaimedFetc
 async def commit(connection: Connection, results: Sequence[Result], coalesce_seconds: float) -> Stored:
     """Store results in one transaction: records, next pages, the fetches' and their events' states, the timeline.
 
-    Results whose claim was lost meanwhile are dropped: their rows are due again and another process has them.
+    Results whose claim was lost meanwhile are dropped: their rows are due again and another process has them. Raises
+    NotAsBefore where a known answer is to be read after all; then nothing is stored.
     """
     async with connection.transaction():
         events = await _held(connection, results)
         results = [result for result in results if result.fetch.id in events]
-        await recording.apply(
+        await recognising.note(
+            connection,
+            [
+                recognising.Known(_resource(result.fetch), result.seen.digest, result.fetch.read_at)
+                for result in results
+                if result.seen and result.seen.records is not None
+            ],
+        )
+        rows = await recording.apply(
             connection,
             [
                 Sighting(
@@ -142,6 +159,8 @@ async def commit(connection: Connection, results: Sequence[Result], coalesce_sec
                 for record in result.outcome.records
             ],
         )
+        for result in results:
+            await _remember(connection, result, rows)
         heirs = await _update(connection, results)
         wanted = opening.by_resource(
             opening.Wanted(
@@ -162,6 +181,19 @@ async def commit(connection: Connection, results: Sequence[Result], coalesce_sec
         told += await _joined(connection, results, heirs, events)
         done = await finishing.settle_events(connection, sorted({*(event for event, _, _ in told), *waiting_too}), told)
         return Stored(opened, done)
+
+
+async def _remember(connection: Connection, result: Result, rows: Sequence[Row]) -> None:
+    """Know the answer from now on, if it was read and leads nowhere else; not where another had news of its records."""
+    if result.seen is None or result.seen.records is not None or result.outcome.next:
+        return
+    mine = [row for row in rows if row.sighting.began == result.fetch.read_at]
+    if len(mine) == len(result.outcome.records):
+        await recognising.remember(connection, _resource(result.fetch), result.seen.digest, mine)
+
+
+def _resource(fetch: ClaimedFetch) -> bytes:
+    return opening.resource_key(fetch.provider, fetch.account, fetch.call)
 
 
 async def _held(connection: Connection, results: Sequence[Result]) -> Mapping[int, list[UUID]]:
@@ -296,7 +328,7 @@ def _line(result: Result) -> tuple[str, str]:
     match result.state:
         case "done":
             more = f", {len(result.outcome.next)} more to fetch" if result.outcome.next else ""
-            return "fetched", f"{call}: {result.detail or result.status}, {len(result.outcome.records)} records{more}"
+            return "fetched", f"{call}: {result.detail or result.status}, {result.records} records{more}"
         case "waiting":
             if not result.called:
                 return "waiting", waiting.words(result.reason, result.wait_seconds, result.detail)

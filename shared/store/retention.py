@@ -192,6 +192,13 @@ async def remove_deleted_records(connection: Connection, provider: str, before: 
     return _count(status)
 
 
+async def remove_answers(connection: Connection, provider: str, account: str, before: datetime) -> None:
+    """Answers that did not come again since then are not recognised any more; what they brought stays."""
+    await connection.execute(
+        "DELETE FROM answers WHERE provider = $1 AND account = $2 AND seen_at < $3", provider, account, before
+    )
+
+
 async def remove_changes(connection: Connection, after: str, before: Mapping[str, datetime]) -> tuple[int, str, bool]:
     """Old entries of the change feed that every handler is done with, inside the caller's transaction.
 

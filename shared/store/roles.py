@@ -39,6 +39,7 @@ WORKER: Final[Grants] = {
     "records": _KEEP,
     "changes": _ADD,
     "once_marks": "SELECT, INSERT, DELETE",
+    "answers": _KEEP,
     "handlers": _KEEP,
     "handovers": _KEEP,
     "worker_processes": _ALL,
@@ -52,7 +53,7 @@ RELAY: Final[Grants] = {
     **dict.fromkeys(
         (
             "events", "identities", "fetches", "event_fetches", "records", "changes", "once_marks", "handovers",
-            "worker_processes", "timeline", "tallies", "quarantine", "retention", "reconciliations",
+            "answers", "worker_processes", "timeline", "tallies", "quarantine", "retention", "reconciliations",
             "reconciliation_sights", "rhythms", "registrations",
         ),
         _ALL,

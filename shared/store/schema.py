@@ -332,6 +332,22 @@ once_marks = Table(
     comment="Digests of what makes one change, ever, and of its record's key; they outlive the records",
 )
 
+answers = Table(
+    "answers",
+    metadata,
+    Column("resource", LargeBinary, primary_key=True),
+    Column("provider", Text, nullable=False),
+    Column("account", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("digest", LargeBinary, nullable=False),
+    Column("records", Integer, nullable=False),
+    Column("external_ids", Text, nullable=False),
+    Column("states", LargeBinary, nullable=False),
+    _at("seen_at", nullable=False, default="now()"),
+    Index("answers_of_account", "provider", "account", "seen_at"),
+    comment="The last large answer of each call by its digest, with the records it held: the same needs no reading",
+)
+
 installation = Table(
     "installation",
     metadata,

@@ -42,7 +42,7 @@ from shared.store.fetching import Result
 from shared.store.handovers import discarding as handover_discarding
 from shared.store.handovers import replaying as handover_replaying
 from shared.store.handovers import selecting as handover_selecting
-from shared.store.opening import Start
+from shared.store.opening import Start, resource_key
 from shared.store.planning import Planned
 from shared.store.pooling import CLAIM_PLANS, PLANS
 from shared.store.postgres import Connection
@@ -56,7 +56,8 @@ from shared.store.reading.events import Filters, body_of, head_of, list_events, 
 from shared.store.reading.handovers import list_handovers, show_handover
 from shared.store.reading.records import list_records
 from shared.store.reading.replays import list_replays
-from shared.store.records import numbering
+from shared.store.records import numbering, recognising
+from shared.store.records.recognising import Seen
 from steps import claim_events, claim_fetches, keep, plan, worker
 
 
@@ -216,6 +217,32 @@ async def test_receiving_planning_fetching_and_applying(
     assert len(found.statements) > 15
 
 
+async def test_a_large_answer_and_the_same_again(
+    populated: str, plain: asyncpg.Connection, found: Found, database_url: str
+) -> None:
+    """Its records are looked up one by one, also those of an answer that is known: as a worker's connections do it."""
+    process = await worker(plain)
+    await keep(plain, 1)
+    await plan(plain, process, _call(400))
+    (fetch,) = await claim_fetches(plain, process)
+    large = [Record("imin.customer-account", f"l-{number}", "{}") for number in range(recognising.WORTH_RECORDS)]
+    resource = resource_key("imin", "main", fetch.call)
+    own = await asyncpg.connect(populated, server_settings=PLANS)
+    young = await asyncpg.connect(database_url, server_settings=PLANS)
+    work = explaining(own, found, young)
+
+    assert await recognising.look(work, resource, b"digest") is None
+    await fetching.commit(work, [Result(fetch, "done", Outcome(records=large), 200, seen=Seen(b"digest"))], 0.5)
+    assert await recognising.look(work, resource, b"digest") == len(large)
+    async with work.transaction():
+        await recognising.note(work, [recognising.Known(resource, b"digest", fetch.token)])
+    await young.close()
+    await own.close()
+
+    assert [] == found.wrong
+    assert any("answers" in statement for statement in found.statements)
+
+
 async def test_what_the_relay_does_again_and_again(
     work: Any, claims: Any, plain: asyncpg.Connection, found: Found
 ) -> None:
@@ -260,6 +287,7 @@ async def test_what_retention_removes(db: Any, found: Found) -> None:
             await retention.remove_events(db, ids)
             await retention.moved(db, walk, chunk.position, len(ids), last=chunk.last)
     await retention.remove_deleted_records(db, "imin", soon)
+    await retention.remove_answers(db, "imin", "main", soon)
     async with db.transaction():
         assert (await retention.remove_changes(db, "5000", {"imin": soon}))[0]
 

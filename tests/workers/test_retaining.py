@@ -227,6 +227,23 @@ async def test_once_marks_stay_when_their_records_go(bench: Bench) -> None:
     assert {b"mark"} == await bench.ids("once_marks", "mark")
 
 
+async def test_answers_that_did_not_come_again_are_forgotten(bench: Bench) -> None:
+    """After a week: an address with a date in it never comes again."""
+    await bench.event(1)
+    for resource, days in (("old", 8), ("young", 6)):
+        await bench.db.execute(
+            """
+            INSERT INTO answers VALUES ($1, 'imin', 'main', 'thing', '', 1, 'a', '', now() - make_interval(days => $2))
+            """,
+            resource.encode(),
+            days,
+        )
+
+    await bench.look()
+
+    assert {b"young"} == await bench.ids("answers", "resource")
+
+
 async def test_images_go_before_their_records(bench: Bench) -> None:
     """The image of an old verification is removed from the blobs, that of a young one is not."""
     old, young = await bench.event(11, provider="authenteq"), await bench.event(9, provider="authenteq")

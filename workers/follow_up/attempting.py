@@ -20,6 +20,7 @@ from shared.store.fetching import ClaimedFetch, Result
 from shared.tracing import Span
 from workers.backoff import retry_after
 from workers.calling import NoAnswer
+from workers.follow_up import recognising
 from workers.follow_up.privacy import opened
 from workers.follow_up.sessions import BUDGET_AWAY_SECONDS, WAIT_HERE_SECONDS, NotNow
 from workers.follow_up.verdicts import SERVER_ERRORS, Verdict, again, judge
@@ -166,11 +167,12 @@ async def _call(
         status, asked = answer.status, retry_after(answer.headers.get("retry-after"))
         if status in SUCCESS:
             doing = "interpreting"
-            outcome = follow_up.interpret((await opened(process, fetch)).call, answer, account)
+            call = (await opened(process, fetch)).call
+            outcome, seen = await recognising.read(process, fetch, call, answer, account, follow_up)
             doing = "telling the circuit"
             await _tell_of_answer(process, fetch, account, status)
             took = f"{status} in {1000 * (time.monotonic() - began):.0f} ms"
-            return Result(fetch, "done", outcome, status, detail=took)
+            return Result(fetch, "done", outcome, status, detail=took, seen=seen)
         said = _said(answer)
     except NotNow as error:
         return _put_off(fetch, error.wait)

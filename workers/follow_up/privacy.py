@@ -44,4 +44,4 @@ async def sealed_result(process: WorkerProcess, result: Result) -> Result:
     records, following = await sealed(process, fetch.provider, fetch.account, outcome.records, outcome.next)
     if records is outcome.records:
         return result
-    return replace(result, outcome=replace(outcome, records=records, next=following))
+    return replace(result, outcome=replace(outcome, records=records, next=following), seen=None)

@@ -8,7 +8,9 @@ import asyncpg
 
 from shared.store import fetching
 from shared.store.fetching import Result
+from shared.store.records.recognising import NotAsBefore
 from workers.follow_up.privacy import sealed_result
+from workers.follow_up.recognising import read_after_all
 from workers.follow_up.verdicts import again
 from workers.process import WorkerProcess
 from workers.transactions import again_on_conflict
@@ -37,6 +39,9 @@ async def _store(process: WorkerProcess, results: Sequence[Result]) -> None:
     began = time.monotonic()
     try:
         stored = await again_on_conflict(commit)
+    except NotAsBefore:
+        await store(process, [read_after_all(result) for result in results])
+        return
     except asyncpg.DataError as error:
         if len(results) > 1:
             for result in results:

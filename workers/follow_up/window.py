@@ -149,4 +149,4 @@ def _share(free: int, mine: int) -> int:
 
 def _records(came_in: tuple[ClaimedFetch, Result | None]) -> int:
     result = came_in[1]
-    return len(result.outcome.records) if result else 0
+    return result.records if result else 0

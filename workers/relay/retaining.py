@@ -24,6 +24,9 @@ log = structlog.get_logger("penstock.relay")
 LOOK_SECONDS: Final = 2.0
 """So long at most at a time."""
 
+ANSWER_DAYS: Final = 7
+"""So long after it came last an answer is still recognised; a call with the span of its refresh in it never recurs."""
+
 _MORE: Final = "more"
 """The position of what is always gone through from its beginning, while there is more."""
 
@@ -74,6 +77,7 @@ class Retaining:
             chunks[Walk(provider, "", "deleted_records")] = partial(self._records, provider, settings)
             for account in await retention.accounts_of(self._connection, provider):
                 chunks |= self._of_account(provider, account, settings)
+                chunks[Walk(provider, account, "answers")] = partial(self._answers, provider, account)
         return chunks
 
     def _of_account(self, provider: str, account: str, settings: Retention) -> dict[Walk, _Chunk]:
@@ -140,6 +144,14 @@ class Retaining:
             await retention.position(self._connection, walk)
             await retention.moved(self._connection, walk, "" if last else _MORE, removed, last=last)
         return removed, last
+
+    async def _answers(self, provider: str, account: str) -> tuple[int, bool]:
+        walk, before = Walk(provider, account, "answers"), datetime.now(UTC) - timedelta(days=ANSWER_DAYS)
+        async with self._connection.transaction():
+            if await retention.position(self._connection, walk) is not None:
+                await retention.remove_answers(self._connection, provider, account, before)
+                await retention.moved(self._connection, walk, "", 0, last=True)
+        return 0, True
 
     async def _changes(self) -> tuple[int, bool]:
         walk = Walk("", "", "changes")

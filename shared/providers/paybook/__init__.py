@@ -78,6 +78,10 @@ class PaybookFollowUp(FollowUp[PaybookAccount, PaybookEvent]):
         """The rows as records, and the page behind a full last one. Raises BrokenAnswer or RefusedAnswer."""
         return plan.interpret(call, answer, account)
 
+    def essence(self, call: Call, answer: Answer) -> memoryview | None:
+        """A list's answer without the request's id."""
+        return plan.essence(call, answer)
+
     def surveys(self, account: PaybookAccount, since: datetime | None) -> Sequence[Survey]:
         """Credentials, accounts, transactions."""
         del account

@@ -188,6 +188,18 @@ def interpret(call: Call, answer: Answer, account: PaybookAccount) -> Outcome:
     return Outcome(list(map(Record, repeat(kind), ids, texts, deleted)), _next_page(call, ids))
 
 
+# At the very beginning only: a row may have such a member too.
+_REQUEST_ID = re.compile(rb'\s*\{\s*"rid"\s*:\s*"[^"\\]*"')
+
+
+def essence(call: Call, answer: Answer) -> memoryview | None:
+    """A list's answer without the request's id, with which the envelope begins; None for a file."""
+    if call.purpose == "attachments" and not _is_json(answer):
+        return None
+    begin = _REQUEST_ID.match(answer.body)
+    return memoryview(answer.body)[begin.end() if begin else 0 :]
+
+
 def _known(kind: str, decoder: msgspec.json.Decoder[Any], listed: bytes) -> tuple[list[str], list[bool]]:
     """The id of each row, and whether it is marked as deleted."""
     try:

@@ -109,8 +109,8 @@ WHERE differs
 """
 
 
-async def apply(connection: Connection, sightings: Sequence[Sighting]) -> None:
-    """Write what was seen, inside the caller's transaction.
+async def apply(connection: Connection, sightings: Sequence[Sighting]) -> Sequence[Row]:
+    """Write what was seen, inside the caller's transaction; returns it in the order of the keys.
 
     What an older call saw never overwrites what a newer one stored; a record seen twice here counts as its newest
     sighting; a ``once`` record makes one change, at its first sight. Rows are locked in the order of their keys, as far
@@ -118,7 +118,7 @@ async def apply(connection: Connection, sightings: Sequence[Sighting]) -> None:
     """
     rows = await once.without_shown(connection, newest(sightings))
     if await loading.load(connection, rows):
-        return
+        return rows
     differing, unknown = await _touch(connection, rows)
     await _revise(connection, differing)
     # Those that another transaction created meanwhile are known now.
@@ -126,6 +126,7 @@ async def apply(connection: Connection, sightings: Sequence[Sighting]) -> None:
     differing, _ = await _touch(connection, overtaken)
     await _revise(connection, differing)
     await once.keep(connection, [row for row in rows if row.mark is not None])
+    return rows
 
 
 async def _touch(connection: Connection, rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:

@@ -42,7 +42,7 @@ def newest(sightings: Sequence[Sighting]) -> list[Row]:
         key = (sighting.provider, sighting.account, record.kind, record.external_id, record.owner)
         if key not in found or found[key].began <= sighting.began:
             found[key] = sighting
-    return [Row(key[:4], _digest(found[key].record.data), found[key]) for key in sorted(found)]
+    return [Row(key[:4], _digest(sighting.record.data), sighting) for key, sighting in sorted(found.items())]
 
 
 def keys_of(rows: Sequence[Row]) -> tuple[list[str], ...]:

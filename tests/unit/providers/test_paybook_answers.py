@@ -46,6 +46,39 @@ def interpret(asked: Call, answer: Answer) -> Outcome:
     return FOLLOW_UP.interpret(asked, answer, account())
 
 
+# ── the same answer again ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def essence(body: bytes, purpose: str = "transactions", content_type: str = "application/json") -> bytes | None:
+    """What is compared of an answer."""
+    found = FOLLOW_UP.essence(call(f"/v1/{purpose}", purpose), Answer(200, {"content-type": content_type}, body))
+    return None if found is None else bytes(found)
+
+
+def test_two_answers_that_differ_by_the_request_id_alone_have_the_same_essence() -> None:
+    """Every answer has an id of its own, right at its beginning."""
+    assert essence(b'{"rid":"0a-1","code":200,"response":[]}') == essence(b' { "rid" : "ff","code":200,"response":[]}')
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        b'{"rid":"1","code":500,"response":[{"rid":"1"}]}',
+        b'{"rid":"1","code":200,"response":[{"rid":"2"}]}',
+        b'{"rid":"1","code":200,"response":[]}',
+        b'{"code":200,"rid":"1","response":[{"rid":"1"}]}',
+    ],
+)
+def test_whatever_else_differs_is_another_essence(other: bytes) -> None:
+    """The envelope's code, a member of that name in a row, the rows; where the id stands elsewhere, it counts."""
+    assert essence(other) != essence(b'{"rid":"1","code":200,"response":[{"rid":"1"}]}')
+
+
+def test_a_file_has_none() -> None:
+    """It is kept by its own digest."""
+    assert essence(b"<xml/>", "attachments", "text/xml") is None
+
+
 # ── records ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
