@@ -68,10 +68,16 @@ class Result:
     seen: recognising.Seen | None = None
 
     @property
+    def known(self) -> recognising.Known | None:
+        """The answer, if it came before."""
+        if self.seen is None or self.seen.records is None:
+            return None
+        return recognising.Known(_resource(self.fetch), self.seen.digest, self.seen.records, self.fetch.read_at)
+
+    @property
     def records(self) -> int:
         """How many records the answer held."""
-        known = self.seen.records if self.seen else None
-        return len(self.outcome.records) if known is None else known
+        return self.known.records if self.known else len(self.outcome.records)
 
 
 class Stored(NamedTuple):
@@ -137,14 +143,7 @@ async def commit(connection: Connection, results: Sequence[Result], coalesce_sec
     async with connection.transaction():
         events = await _held(connection, results)
         results = [result for result in results if result.fetch.id in events]
-        await recognising.note(
-            connection,
-            [
-                recognising.Known(_resource(result.fetch), result.seen.digest, result.fetch.read_at)
-                for result in results
-                if result.seen and result.seen.records is not None
-            ],
-        )
+        await recognising.note(connection, [result.known for result in results if result.known])
         rows = await recording.apply(
             connection,
             [
@@ -185,7 +184,7 @@ async def commit(connection: Connection, results: Sequence[Result], coalesce_sec
 
 async def _remember(connection: Connection, result: Result, rows: Sequence[Row]) -> None:
     """Know the answer from now on, if it was read and leads nowhere else; not where another had news of its records."""
-    if result.seen is None or result.seen.records is not None or result.outcome.next:
+    if result.seen is None or result.known or result.outcome.next:
         return
     mine = [row for row in rows if row.sighting.began == result.fetch.read_at]
     if len(mine) == len(result.outcome.records):
@@ -328,7 +327,8 @@ def _line(result: Result) -> tuple[str, str]:
     match result.state:
         case "done":
             more = f", {len(result.outcome.next)} more to fetch" if result.outcome.next else ""
-            return "fetched", f"{call}: {result.detail or result.status}, {result.records} records{more}"
+            known = " as before" if result.known else ""
+            return "fetched", f"{call}: {result.detail or result.status}, {result.records} records{known}{more}"
         case "waiting":
             if not result.called:
                 return "waiting", waiting.words(result.reason, result.wait_seconds, result.detail)

@@ -235,7 +235,7 @@ async def test_a_large_answer_and_the_same_again(
     await fetching.commit(work, [Result(fetch, "done", Outcome(records=large), 200, seen=Seen(b"digest"))], 0.5)
     assert await recognising.look(work, resource, b"digest") == len(large)
     async with work.transaction():
-        await recognising.note(work, [recognising.Known(resource, b"digest", fetch.token)])
+        await recognising.note(work, [recognising.Known(resource, b"digest", len(large), fetch.token)])
     await young.close()
     await own.close()
 

@@ -64,7 +64,7 @@ async def test_the_same_answer_again_notes_all_its_records_as_seen_and_makes_no_
     assert [(again.token, True)] * len(LARGE) == [tuple(row) for row in rows]
     assert changes == await db.fetchval("SELECT count(*) FROM changes") == len(LARGE)
     assert await db.fetchval("SELECT detail FROM timeline WHERE step = 'fetched' ORDER BY id DESC LIMIT 1") == (
-        f"GET {PAGE.path}: 200, {len(LARGE)} records"
+        f"GET {PAGE.path}: 200, {len(LARGE)} records as before"
     )
 
 

@@ -115,7 +115,7 @@ def test_a_page_that_came_before_is_recognised_and_its_records_are_as_fresh_as_i
     assert [True] == ask(database_url, "SELECT seen_at > now() - interval '1 hour' FROM answers")
     assert [WORTH_RECORDS] == ask(database_url, "SELECT count(*) FROM changes")
     (told,) = ask(database_url, "SELECT detail FROM timeline WHERE event_id = $1 AND step = 'fetched'", event)
-    assert told.endswith(f", {WORTH_RECORDS} records")
+    assert told.endswith(f", {WORTH_RECORDS} records as before")
 
 
 def test_a_page_with_news_is_read(process: WorkerProcess, api: Api, database_url: str) -> None:

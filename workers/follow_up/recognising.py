@@ -1,6 +1,7 @@
 """Reading answers, and recognising large ones that came before: those are not read again."""
 
 import hashlib
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
@@ -10,6 +11,7 @@ from shared.providers.account import AccountSettings
 from shared.providers.interface import Answer, Call, FollowUp, Outcome
 from shared.store.fetching import NOTHING, ClaimedFetch, Result
 from shared.store.opening import resource_key
+from shared.store.postgres import AWAY
 from shared.store.records import recognising
 from shared.store.records.recognising import Seen
 from workers.process import WorkerProcess
@@ -37,10 +39,11 @@ async def read(
     digest = hashlib.sha256(_VERSION)
     digest.update(essence)
     seen = Seen(digest.digest())
-    async with process.pool.acquire() as connection:
-        records = await recognising.look(
-            connection, resource_key(fetch.provider, fetch.account, fetch.call), seen.digest
-        )
+    resource = resource_key(fetch.provider, fetch.account, fetch.call)
+    records = None
+    with suppress(*AWAY):  # to recognise is a short cut; that Postgres is away shows when the answer is stored
+        async with process.pool.acquire() as connection:
+            records = await recognising.look(connection, resource, seen.digest)
     if records is None:
         return interpret(), seen
     return NOTHING, seen._replace(records=records, read=interpret)

@@ -34,6 +34,7 @@ class Known(NamedTuple):
 
     resource: bytes
     digest: bytes
+    records: int
     began: int
 
 
@@ -72,7 +73,9 @@ async def note(connection: Connection, known: Sequence[Known]) -> None:
     """Note that the records of known answers were seen, inside the caller's transaction. Raises NotAsBefore."""
     if not known:
         return
-    noted = await connection.execute(_NOTE, *(list(column) for column in zip(*known, strict=True)))
+    noted = await connection.execute(
+        _NOTE, [each.resource for each in known], [each.digest for each in known], [each.began for each in known]
+    )
     if int(noted.rpartition(" ")[2]) < len(known):
         raise NotAsBefore
 
