@@ -36,7 +36,7 @@ WORKER: Final[Grants] = {
     "identities": _KEEP,
     "fetches": _ALL,
     "event_fetches": _ALL,
-    "settlements": _KEEP,
+    "settlements": _ADD,
     "records": _KEEP,
     "changes": _ADD,
     "once_marks": "SELECT, INSERT, DELETE",

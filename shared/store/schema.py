@@ -218,13 +218,12 @@ event_fetches = Table(
 settlements = Table(
     "settlements",
     metadata,
-    Column("fetch_id", BigInteger, primary_key=True, autoincrement=False),
-    Column("after", Uuid),
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("events", ARRAY(Uuid), nullable=False),
     Column("step", Text),
     Column("detail", Text),
     _at("queued_at", nullable=False, default="now()"),
-    Index("settlements_age", "queued_at"),
-    comment="Fetches with more events than one transaction settles: the relay takes the rest a thousand at a time",
+    comment="Events of a fetch beyond those that its commit settles, a thousand a row: the relay takes row after row",
 )
 
 records = Table(

@@ -45,7 +45,8 @@ async def prepare(process: WorkerProcess, result: Result) -> Result:
     try:
         blobs, account = result.outcome.blobs, (fetch.provider, fetch.account)
         await keep_blobs(process, *account, blobs, lambda blob: uuid5(NAMESPACE_URL, blob.key))
-        return await sealed_result(process, result)
+        # One with rows that were set aside is not known when it comes again: they would not be told of.
+        return await sealed_result(process, replace(result, seen=None) if result.outcome.set_aside else result)
     except Exception as error:  # noqa: BLE001 - told by the verdict
         return untried(process, fetch, error)
 

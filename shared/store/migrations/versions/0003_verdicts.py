@@ -36,18 +36,17 @@ STATEMENTS = (
     "DROP INDEX events_to_plan",
     """
     CREATE TABLE settlements (
-        fetch_id BIGINT NOT NULL,
-        after UUID,
+        id BIGINT GENERATED ALWAYS AS IDENTITY,
+        events UUID[] NOT NULL,
         step TEXT,
         detail TEXT,
         queued_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
-        PRIMARY KEY (fetch_id)
+        PRIMARY KEY (id)
     )
     """,
-    "CREATE INDEX settlements_age ON settlements (queued_at)",
     """
     COMMENT ON TABLE settlements
-    IS 'Fetches with more events than one transaction settles: the relay takes the rest a thousand at a time'
+    IS 'Events of a fetch beyond those that its commit settles, a thousand a row: the relay takes row after row'
     """,
 )
 
