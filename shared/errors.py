@@ -28,6 +28,9 @@ Reason = Literal[
     "endless-pages",
     "account-removed",
     "poison",
+    "body-missing",
+    "missing-scope",
+    "user-gone",
 ]
 
 

@@ -197,7 +197,7 @@ async def _pieces(answer: aiohttp.ClientResponse) -> AsyncGenerator[bytes, None]
                     # There may be many more in these few bytes: the others on this loop get their turn.
                     await asyncio.sleep(0)
     except (aiohttp.ClientError, OSError) as error:
-        raise BrokenAnswer(f"the answer is cut off: {error or type(error).__name__}") from None
+        raise BrokenAnswer(f"the answer is cut off: {str(error) or type(error).__name__}") from None
     if codings:
         codings.finish()
 

@@ -54,7 +54,7 @@ _LET_GO = """
 """
 # A worker locks a call before its events, this locks them the other way round: what it holds is under way anyhow.
 _HURRY = """
-    UPDATE fetches SET due_at = now(), queue_at = now(), attempts = 0, suspect = false, deaths = 0
+    UPDATE fetches SET due_at = now(), queue_at = now(), attempts = 0, refusals = 0, suspect = false, deaths = 0
     WHERE id IN (
         SELECT id FROM fetches
         WHERE state IN ('pending', 'waiting')
