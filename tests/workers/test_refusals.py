@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -183,6 +184,11 @@ class Bench:
             events,
         )
 
+    def count(self, table: str) -> int:
+        """How many rows there are."""
+        (row,) = asyncio.run(self._ask(f"SELECT count(*) AS n FROM {table}"))  # noqa: S608 - a name of this test
+        return int(row["n"])
+
     async def _ask(self, query: str, *values: object) -> list[dict[str, Any]]:
         connection = await asyncpg.connect(self._database_url)
         try:
@@ -348,3 +354,21 @@ def test_an_error_that_postgres_cannot_store_is_stored_all_the_same(bench: Bench
     rows = bench.follow("magicline", magicline("CUSTOMER_UPDATED", 1), magicline("CUSTOMER_UPDATED", 2))
     assert [("failed", "missing-scope"), ("done", None)] == [(row["state"], row["reason"]) for row in rows]
     assert "a\ufffdb" in rows[0]["detail"]
+
+
+@pytest.mark.parametrize("offsets", ["aa", "abab", "abcbcbc", "abcabcabc"])
+def test_a_chain_of_offsets_that_goes_round_ends_early(bench: Bench, api: Api, offsets: str) -> None:
+    """What its pages brought is kept, and the event says why it failed."""
+    after = dict(pairwise(offsets))
+
+    def page(path: str, _headers: Mapping[str, str]) -> Reply:
+        at = path.partition("&offset=")[2] or offsets[0]
+        row = {"checkinId": f"at-{at}"}
+        return 200, orjson.dumps({"result": [row], "hasNext": True, "offset": after[at]})
+
+    api.reply = page
+    row, *_ = bench.follow("magicline", magicline("CUSTOMER_CHECKIN", 1))
+
+    assert ("failed", "endless-pages") == (row["state"], row["reason"])
+    assert len(api.asked) <= 3 * len(set(offsets)) + 1
+    assert len(set(offsets)) == bench.count("records")

@@ -21,7 +21,7 @@ from shared.store.fetching import ClaimedFetch, Result
 from shared.tracing import Span
 from workers.backoff import retry_after
 from workers.calling import NoAnswer
-from workers.follow_up import recognising
+from workers.follow_up import chain, recognising
 from workers.follow_up.privacy import opened
 from workers.follow_up.sessions import BUDGET_AWAY_SECONDS, WAIT_HERE_SECONDS, NotNow
 from workers.follow_up.verdicts import SERVER_ERRORS, Verdict, again, judge
@@ -59,6 +59,9 @@ async def attempt(process: WorkerProcess, fetch: ClaimedFetch) -> Result | None:
         return Result(fetch, "failed", reason="account-removed", detail=detail, counted=False, called=False)
     if fetch.call.page > configuration.following_up.max_pages:
         detail = f"the chain went past {configuration.following_up.max_pages} pages; what it brought is kept"
+        return Result(fetch, "failed", reason="endless-pages", detail=detail, called=False)
+    if chain.goes_round(fetch.call):
+        detail = f"the chain came back to a page that it has had, {fetch.call.path}; what it brought is kept"
         return Result(fetch, "failed", reason="endless-pages", detail=detail, called=False)
     follow_up: FollowUp[Any, Any] = PROVIDERS[fetch.provider].follow_up
     limit = follow_up.limit(fetch.call, account)
@@ -171,6 +174,7 @@ async def _call(
             doing = "interpreting"
             call = (await opened(process, fetch)).call
             outcome, seen = await recognising.read(process, fetch, call, answer, account, follow_up)
+            outcome = chain.onward(call, outcome)
             doing = "telling the circuit"
             await _tell_of_answer(process, fetch, account, status)
             took = f"{status} in {1000 * (time.monotonic() - began):.0f} ms"

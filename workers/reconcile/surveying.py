@@ -15,6 +15,7 @@ from shared.providers.registry import PROVIDERS
 from shared.settings import Settings
 from workers.backoff import retry_after, wait_seconds
 from workers.calling import Caller, NoAnswer
+from workers.follow_up import chain
 from workers.follow_up.sessions import NotNow, Sessions
 from workers.follow_up.verdicts import SERVER_ERRORS
 from workers.redacting import without_secrets
@@ -103,7 +104,7 @@ class Surveyor:
         try:
             answer = await self._sessions.get(provider, account, call, follow_up, configuration, background=True)
             if answer.status in SUCCESS:
-                return Shown(call, follow_up.interpret(call, answer, account))
+                return Shown(call, chain.onward(call, follow_up.interpret(call, answer, account)))
             status, said = answer.status, f"the API answered {answer.status}"
             refusal = follow_up.refusal(call, status, answer.body.decode(errors="replace"))
             asked = retry_after(answer.headers.get("retry-after"))
