@@ -9,6 +9,7 @@ from uuid import UUID
 from shared.store import replays
 from shared.store.pacing import STEADY, Pace
 from shared.store.selecting import BEGINNING, Selection, locked, steps
+from shared.store.text import storable
 
 
 if TYPE_CHECKING:
@@ -117,4 +118,4 @@ async def _apply(connection: "Connection", batch: Sequence[Replay], note: str) -
     if hurried:
         await connection.execute(_HURRY, hurried)
     if again or hurried:
-        await connection.execute(_NOTE, [*again, *hurried], note)
+        await connection.execute(_NOTE, [*again, *hurried], storable(note))
