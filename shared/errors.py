@@ -29,6 +29,8 @@ Reason = Literal[
     "account-removed",
     "poison",
     "body-missing",
+    "missing-scope",
+    "user-gone",
     "row-set-aside",
 ]
 

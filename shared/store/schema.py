@@ -181,6 +181,7 @@ fetches = Table(
     Column("chain_began", BigInteger),
     Column("state", Text, nullable=False, server_default="pending"),
     Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("refusals", Integer, nullable=False, server_default="0"),
     Column("status", Integer),
     Column("error_reason", Text),
     Column("error_detail", Text),

@@ -12,7 +12,7 @@ import msgspec
 
 from shared.errors import BrokenAnswer, RefusedAnswer, Unreadable
 from shared.providers.interface import Answer, Call, Outcome, Plan, Record
-from shared.providers.json_text import as_jsonb, compose, parse
+from shared.providers.json_text import as_jsonb, compose, parse, without_bom
 from shared.providers.magicline.event_types import DEBTORS, EVENT_TYPES, READS, EventType, Read
 from shared.providers.magicline.events import Entry, MagiclineEvent, as_id
 from shared.providers.rows import read_each
@@ -189,7 +189,7 @@ def instead(call: Call, status: int) -> tuple[Call, ...]:
 
 def _object(read: Read, call: Call, body: bytes) -> Record:
     """One object under its own id, or under the id that the event told."""
-    if read.wrap and body.lstrip().startswith(b"["):
+    if read.wrap and without_bom(body).lstrip().startswith(b"["):
         data = as_jsonb(compose({read.wrap: parse(body, list[Item])}).encode())
         return Record(read.kind, call.context["external_id"], data)
     fields = parse(body, Fields)

@@ -10,7 +10,7 @@ import msgspec
 
 from shared.errors import BrokenAnswer, Unreadable
 from shared.providers.interface import Answer, Blob, Call, Outcome, Plan, Record
-from shared.providers.json_text import as_jsonb, compose, each_as_jsonb, parse
+from shared.providers.json_text import as_jsonb, compose, each_as_jsonb, parse, without_bom
 from shared.providers.paybook.api import listed_rows, trusted_url
 from shared.providers.paybook.events import PaybookEvent
 from shared.providers.paybook.settings import PaybookAccount
@@ -196,7 +196,7 @@ def interpret(call: Call, answer: Answer, account: PaybookAccount) -> Outcome:
 
 
 # At the very beginning only: a row may have such a member too.
-_REQUEST_ID = re.compile(rb'\s*\{\s*"rid"\s*:\s*"[^"\\]*"')
+_REQUEST_ID = re.compile(rb'(?:\xef\xbb\xbf)?\s*\{\s*"rid"\s*:\s*"[^"\\]*"')
 
 
 def essence(call: Call, answer: Answer) -> memoryview | None:
@@ -233,7 +233,7 @@ def _is_json(answer: Answer) -> bool:
     """By content type; where none was sent, by the first character."""
     media_type = answer.content_type
     if not media_type:
-        return answer.body.lstrip()[:1] in {b"{", b"["}
+        return without_bom(answer.body).lstrip()[:1] in {b"{", b"["}
     return media_type in {"application/json", "text/json"} or media_type.endswith("+json")
 
 

@@ -31,6 +31,8 @@ STATEMENTS = (
         END LOOP;
     END $$
     """,
+    # How often the API refused one thing (403, 404), apart from all other attempts at it.
+    "ALTER TABLE fetches ADD refusals INTEGER DEFAULT 0 NOT NULL",
     # An index without what is put off: a claim steps over none of it, however much of it there is.
     f"CREATE INDEX events_ready ON events (provider, account, id) WHERE {_TO_PLAN} AND due_at IS NULL",
     "DROP INDEX events_to_plan",
@@ -62,3 +64,4 @@ def downgrade() -> None:
     op.execute(f"CREATE INDEX events_to_plan ON events (provider, account, id) WHERE {_TO_PLAN}")
     for column in ("attempts", "due_at", "began"):
         op.execute(f"ALTER TABLE events DROP {column}")
+    op.execute("ALTER TABLE fetches DROP refusals")
