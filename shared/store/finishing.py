@@ -10,6 +10,7 @@ from uuid import UUID
 
 from shared.store import timeline
 from shared.store.postgres import Connection
+from shared.store.text import storable
 
 
 AT_ONCE: Final = 1000
@@ -123,7 +124,7 @@ async def leave_the_rest(
     if rows:
         await connection.executemany(
             "INSERT INTO settlements (events, step, detail) VALUES ($1, $2, $3)",
-            [(ids, line and line.step, line and line.detail[: timeline.MAX_DETAIL]) for ids, line in rows],
+            [(ids, line and line.step, line and storable(line.detail, timeline.MAX_DETAIL)) for ids, line in rows],
         )
 
 
