@@ -53,6 +53,7 @@ def test_authenteq_a_revoked_verification_stays_revoked(process: WorkerProcess, 
     revoked = _record(store)["status"]
     assert passed != revoked  # digests, both: it is private
     changes = store.rows("SELECT count(*) FROM changes")
+    store.execute("DELETE FROM identities")
 
     _replay(store, [old])
     followed(process, "authenteq")
