@@ -94,8 +94,7 @@ class Lease:
                     connection.terminate()
             except (StoreAway, asyncpg.PostgresError, *AWAY) as error:
                 self._log.warning("the lease could not be renewed", reason=str(error) or type(error).__name__)
-            except Exception:
-                # This thread is all that keeps the process's claims; a fault of ours must not end it.
+            except Exception:  # noqa: BLE001 - this thread is all that keeps the process's claims
                 self._log.exception("the lease could not be renewed")
             await self._wait(RETRY_SECONDS)
 

@@ -246,7 +246,11 @@ class WorkerProcess:
         while True:
             timing = self.watch.current.timing
             try:
-                async with asyncio.timeout(timing.lease_seconds / 2), self._claiming, self.claims.acquire() as connection:
+                async with (
+                    asyncio.timeout(timing.lease_seconds / 2),
+                    self._claiming,
+                    self.claims.acquire() as connection,
+                ):
                     await again_on_conflict(partial(self._give_back, connection))
             except (StoreAway, asyncpg.PostgresError, *AWAY) as error:
                 self._log.warning("what is not held was not given back", reason=str(error) or type(error).__name__)

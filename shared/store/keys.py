@@ -15,7 +15,7 @@ import structlog
 
 from shared.data_keys import KEY_BYTES, KEY_ID_BYTES
 from shared.errors import StoreAway
-from shared.sealing import Keys, Sealed, UnknownKey, context_of
+from shared.sealing import BrokenSeal, Keys, Sealed, context_of
 from shared.store.postgres import AWAY, Connection, connect_once
 
 
@@ -48,10 +48,11 @@ async def look(connection: Connection, keys: Keys) -> Mapping[bytes, str]:
         if row["wrapped"] is not None:
             try:
                 secret = keys.unseal(row["wrapped"], _context(row["provider"], row["account"], row["id"]))
-            except UnknownKey as error:
+            # Damaged, or wrapped by another installation's key: that account's alone, the others' are learned.
+            except BrokenSeal as error:
                 closed[row["id"]] = f"{row['provider']} {row['account']}: {error}"
                 continue
-            keys.data.add((row["provider"], row["account"]), row["id"], secret)
+            keys.data.add((row["provider"], row["account"]), row["id"], secret, asked_at)
     keys.data.seen([row["id"] for row in rows], [row["id"] for row in rows if row["current"]], asked_at)
     return closed
 

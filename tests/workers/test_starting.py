@@ -102,7 +102,8 @@ def test_while_postgres_has_room_for_one_more_only(process: WorkerProcess, datab
 
 def _held_after_rounds(process: WorkerProcess, database: str, ask: Ask, mend: str | Callable[[], Any]) -> int:
     """Start it, let it try some times, mend, and see it start; the most connections that it held until then."""
-    count = f"SELECT count(*) FROM pg_stat_activity WHERE datname = '{database}' AND application_name LIKE 'penstock %'"
+    ours = "application_name LIKE 'penstock %'"
+    count = f"SELECT count(*) FROM pg_stat_activity WHERE datname = '{database}' AND {ours}"  # noqa: S608 - of this test
     held = 0
     with capture_logs() as told:
         starting = threading.Thread(target=process.start, daemon=True)

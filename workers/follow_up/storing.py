@@ -40,7 +40,7 @@ async def _store(process: WorkerProcess, results: Sequence[Result]) -> None:
     try:
         stored = await again_on_conflict(commit)
     except NotAsBefore:
-        await store(process, [read_after_all(result) for result in results])
+        await store(process, [await read_after_all(process, result) for result in results])
         return
     except asyncpg.DataError as error:
         if len(results) > 1:
