@@ -43,6 +43,7 @@ WORKER: Final[Grants] = {
     "handlers": _KEEP,
     "handovers": _KEEP,
     "worker_processes": _ALL,
+    "lapses": "SELECT, INSERT, DELETE",
     "timeline": "INSERT",
     "tallies": "INSERT",
     "installation": _READ,
@@ -53,8 +54,8 @@ RELAY: Final[Grants] = {
     **dict.fromkeys(
         (
             "events", "identities", "fetches", "event_fetches", "records", "changes", "once_marks", "handovers",
-            "answers", "worker_processes", "timeline", "tallies", "quarantine", "retention", "reconciliations",
-            "reconciliation_sights", "rhythms", "registrations",
+            "answers", "worker_processes", "lapses", "timeline", "tallies", "quarantine", "retention",
+            "reconciliations", "reconciliation_sights", "rhythms", "registrations",
         ),
         _ALL,
     ),
