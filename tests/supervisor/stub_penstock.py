@@ -76,8 +76,8 @@ CHILDREN = {
 
 
 def held_up(name: str) -> None:
-    """Wait for, or end at once, as STUB_LATE (``NAME=FILE ...``) and STUB_ENDING (``NAME ...``) ask."""
-    for each in os.environ.get("STUB_LATE", "").split():
+    """Wait for, or end at once, as STUB_LATE (``NAME=FILE;...``) and STUB_ENDING (``NAME ...``) ask."""
+    for each in os.environ.get("STUB_LATE", "").split(";"):
         late, _, file = each.partition("=")
         while late == name and not Path(file).exists():
             time.sleep(0.05)

@@ -36,6 +36,13 @@ def _pid(data: Path, name: str) -> int:
     return next((each.pid for each in found.processes if each.name == name and each.alive), 0) if found else 0
 
 
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url, trust_env=False).is_success
+    except httpx.HTTPError:
+        return False
+
+
 def _status(data: Path) -> str:
     code = "from ops.cli.status import app; app()"
     environment = {**os.environ, "PENSTOCK_DATA_DIR": str(data), "COLUMNS": "200"}
@@ -194,7 +201,7 @@ def test_the_taken_port_of_a_page_costs_that_page_until_it_is_free(folder: Path)
 
             other.close()
             until(lambda: f"console is started: port {port} is free now." in up.output, "console does not begin")
-            until(lambda: httpx.get(f"http://127.0.0.1:{port}/", trust_env=False).is_success, "it does not answer")
+            until(lambda: _answers(f"http://127.0.0.1:{port}/"), "it does not answer")
 
 
 def test_ingress_receives_whatever_console_and_flower_do(folder: Path) -> None:
