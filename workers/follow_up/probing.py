@@ -145,7 +145,7 @@ class Probing:
         try:
             answer = await self._sessions.get(provider, account, call, follow_up, configuration, probing=True)
             if answer.status in SUCCESS:
-                _read(follow_up, call, answer, account)
+                await asyncio.to_thread(_read, follow_up, call, answer, account)
         except RefusedAnswer as error:
             return _wrong(account, error.status)
         return _wrong(account, answer.status)
