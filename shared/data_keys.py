@@ -61,6 +61,11 @@ class DataKeys:
             }
             self._until = max(self._until, asked_at + LEASE_SECONDS)
 
+    def unchanged(self, asked_at: float) -> None:
+        """Postgres was asked then, and holds what it held when it was seen last."""
+        with self._lock:
+            self._until = max(self._until, asked_at + LEASE_SECONDS)
+
     def known(self) -> list[bytes]:
         """The ids of all."""
         with self._lock:

@@ -57,6 +57,27 @@ async def look(connection: Connection, keys: Keys) -> Mapping[bytes, str]:
     return closed
 
 
+class _Content(NamedTuple):
+    """What all rows have in common that were not added, retired or destroyed since; numbers are never given twice."""
+
+    keys: int
+    current: int
+    newest: int
+    numbers: int
+
+
+async def _content(connection: Connection) -> _Content:
+    """One row whatever there is: every process asks every two seconds, and mostly nothing has changed."""
+    row = await connection.fetchrow(
+        """
+        SELECT count(*), count(*) FILTER (WHERE retired_at IS NULL), coalesce(max(number), 0),
+               coalesce(sum(number), 0)::bigint
+        FROM data_keys
+        """
+    )
+    return _Content(*row or (0, 0, 0, 0))
+
+
 async def reserve(connection: Connection, keys: Keys, accounts: Iterable[Account]) -> None:
     """See to it that this process may seal for these accounts; makes keys where there are none, and renews."""
     lacking = [account for account in accounts if keys.data.left(account) < BLOCK_USES // 2]
@@ -83,15 +104,23 @@ async def keep(
     ``ready`` is set after the first time.
     """
     told: set[bytes] = set()
+    known: _Content | None = None
     while True:
         try:
             connection = await connect_once(database_url)
             try:
                 while True:
-                    closed = await look(connection, keys)
-                    for key_id in closed.keys() - told:
-                        log.warning("a data key cannot be opened", reason=closed[key_id])
-                    told |= closed.keys()
+                    asked_at = time.monotonic()
+                    content = await _content(connection)
+                    if content == known:
+                        keys.data.unchanged(asked_at)
+                    else:
+                        closed = await look(connection, keys)
+                        for key_id in closed.keys() - told:
+                            log.warning("a data key cannot be opened", reason=closed[key_id])
+                        told |= closed.keys()
+                        # What cannot be opened now may be wrapped anew, which the content does not show.
+                        known = None if closed else content
                     await reserve(connection, keys, accounts())
                     if ready:
                         ready.set()
