@@ -45,7 +45,10 @@ def _run(settings: Settings, options: Options, open_counts: OpenCounts, screen: 
         final = settled(settings, options, stores=stores, ports=ports, keys=keys, password=flower_password(settings))
         _migrate(final, options)
         metrics = Metrics(metrics_folder(final))
-        metrics.serve(final.host, final.metrics_port)
+        try:
+            metrics.serve(final.host, final.metrics_port)
+        except OSError as error:
+            screen.say(f"metrics cannot be served on port {final.metrics_port}: {error.strerror}")
         try:
             supervisor = Supervisor(
                 settings=final,

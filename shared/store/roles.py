@@ -44,6 +44,7 @@ WORKER: Final[Grants] = {
     "handlers": _KEEP,
     "handovers": _KEEP,
     "worker_processes": _ALL,
+    "lapses": "SELECT, INSERT, DELETE",
     "timeline": "INSERT",
     "tallies": "INSERT",
     "installation": _READ,
@@ -54,7 +55,7 @@ RELAY: Final[Grants] = {
     **dict.fromkeys(
         (
             "events", "identities", "fetches", "event_fetches", "settlements", "records", "changes", "once_marks",
-            "handovers", "answers", "worker_processes", "timeline", "tallies", "quarantine", "retention",
+            "handovers", "answers", "worker_processes", "lapses", "timeline", "tallies", "quarantine", "retention",
             "reconciliations", "reconciliation_sights", "rhythms", "registrations",
         ),
         _ALL,

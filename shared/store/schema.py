@@ -65,6 +65,20 @@ worker_processes = Table(
     comment="Who holds leases: a row a process, renewed by its beat; ten seconds after the last one its claims lapse",
 )
 
+lapses = Table(
+    "lapses",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("worker", Uuid, nullable=False),
+    Column("event_id", Uuid),
+    Column("fetch_id", BigInteger),
+    Column("counted", Boolean, nullable=False),
+    _at("at", nullable=False, default="now()"),
+    Index("lapses_of_worker", "worker"),
+    Index("lapses_at", "at"),
+    comment="What became suspect, or counted a death, when a lease lapsed: taken back if its process beats again",
+)
+
 events = Table(
     "events",
     metadata,

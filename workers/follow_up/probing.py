@@ -146,7 +146,7 @@ class Probing:
             answer = await self._sessions.get(provider, account, call, follow_up, configuration, probing=True)
             status, said = answer.status, answer.body.decode(errors="replace")
             if status in SUCCESS:
-                _read(follow_up, call, answer, account)
+                await asyncio.to_thread(_read, follow_up, call, answer, account)
         except RefusedAnswer as error:
             status, said = error.status, str(error)
         refusal = follow_up.refusal(call, status, said)

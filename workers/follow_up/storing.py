@@ -93,7 +93,7 @@ async def store(process: WorkerProcess, results: Sequence[Result]) -> None:
 async def _after_all(process: WorkerProcess, result: Result) -> Result:
     """The result read, where it was taken for a known one that is not as before."""
     try:
-        return await prepare(process, read_after_all(result))
+        return await prepare(process, await read_after_all(process, result))
     except Exception as error:  # noqa: BLE001 - told by the verdict
         return untried(process, result.fetch, error)
 
