@@ -58,6 +58,7 @@ _WORDS: Final[Mapping[str, tuple[str, ...]]] = {
     PGBOUNCER: ("true", "false"),
 }
 _ADVICE: Final[Mapping[str, str]] = {
+    PGBOUNCER: f"write {PGBOUNCER}=true where the URL leads through pgbouncer, else leave it out",
     "channel_binding": "this driver cannot bind to the channel: leave it out; sslmode=verify-full makes sure of the"
     " server",
     "gssencmode": "this driver cannot encrypt by GSSAPI: use sslmode",

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 from shared.database_url import Database
 from shared.errors import SettingsError
 from shared.redis_url import sentinels_of
+from shared.strangers import OF_KUBERNETES
 
 
 Port = Annotated[int, Field(ge=0, le=65535)]
@@ -135,7 +136,8 @@ class Settings(BaseModel):
 def _value(env: Mapping[str, str], variable: str) -> str:
     """What the variable says, else the file that its ``_FILE`` names. Raises SettingsError."""
     if text := env.get(variable):
-        return text
+        # Beside a Service named penstock-ingress, PENSTOCK_INGRESS_PORT is its address and no port to listen on.
+        return "" if variable.endswith("_PORT") and OF_KUBERNETES.fullmatch(text) else text
     if not (path := env.get(f"{variable}_FILE")):
         return ""
     try:

@@ -293,7 +293,7 @@ async def test_a_backup_takes_the_same_url(postgres: Postgres, database_url: str
         ),
         ("port=1,2", "2 ports for 1 hosts"),
         ("oauth_issuer=https://a", "oauth_issuer: this driver"),
-        ("pgbouncer=maybe", "pgbouncer=maybe: write true, false"),
+        ("pgbouncer=maybe", "pgbouncer=maybe: write pgbouncer=true"),
         ("service=acme&servicefile=/nowhere", "service=acme: /nowhere cannot be read"),
     ],
 )
