@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from shared.errors import StoreAway
+from shared.errors import StoreAway, StoreUnfit
 from shared.spool import SpoolRefused
 from shared.store.postgres import AWAY, connect_once
 
@@ -61,12 +61,16 @@ class Health:
                 await self._try()
                 self._tried_at = time.monotonic()
             stores = self._state
-            ready = stores["postgres"] == "ok" or self._can_spool
+            # Nobody would ever move what is spooled into a database that cannot hold it.
+            ready = stores["postgres"] == "ok" or (self._can_spool and stores["postgres"] != "unfit")
         if ready:
             return JSONResponse({"status": "ok", "stores": stores})
-        away = [name for name, state in stores.items() if state == "away"]
-        detail = " and ".join(away) + (" does not answer" if len(away) == 1 else " do not answer")
-        if stores["redis"] == "ok":
+        if stores["postgres"] == "unfit":
+            detail = "postgres cannot hold every text: its database has another encoding than UTF8"
+        else:
+            away = [name for name, state in stores.items() if state == "away"]
+            detail = " and ".join(away) + (" does not answer" if len(away) == 1 else " do not answer")
+        if stores["redis"] == "ok" and stores["postgres"] != "unfit":
             detail += ", and Redis is not fit to keep events meanwhile"
         return JSONResponse(
             {"error": "unavailable", "detail": f"{detail[0].upper()}{detail[1:]}.", "stores": stores},
@@ -83,6 +87,8 @@ class Health:
         known = self._stores.away()
         answers = {"postgres": postgres, "redis": redis}
         self._state = {name: "away" if name in known or answer == "away" else "ok" for name, answer in answers.items()}
+        if postgres == "unfit":
+            self._state["postgres"] = postgres
         self._can_spool = redis == "ok" and self._state["redis"] == "ok"
 
     async def _answer(self, name: str, trying: "Awaitable[None]") -> str:
@@ -91,6 +97,9 @@ class Health:
             async with asyncio.timeout(TRY_SECONDS):
                 await trying
         except SpoolRefused:
+            return "unfit"
+        except StoreUnfit as error:
+            self._log.warning("a store is not fit", store=name, reason=str(error))
             return "unfit"
         except (StoreAway, *AWAY) as error:
             self._log.warning("a store is away", store=name, reason=str(error) or type(error).__name__)

@@ -19,6 +19,7 @@ CONNECT_SECONDS: Final = 5.0
 LEAST_SECONDS: Final = 2.0
 """For one of several hosts; libpq gives none less either."""
 ENCODING: Final = "UTF8"
+OLDEST: Final = 14
 
 SESSION: Final = {
     # What a statement means, whatever the server, the database or the role has as its default.
@@ -92,14 +93,23 @@ async def connect(
         raise
     except asyncpg.PostgresError as error:
         raise Refused(str(error) or type(error).__name__) from None
-    if (encoding := connection.get_settings().server_encoding) != ENCODING:
+    if said := _unfit(connection):
         connection.terminate()
-        raise Unfit(
-            f"the database has the encoding {encoding}, which cannot hold every text: make one with"
-            f" `createdb --encoding=UTF8 --template=template0 {database.name}` and name that"
-        )
+        raise Unfit(said)
     _keep_alive(connection, database)
     return connection
+
+
+def _unfit(connection: Any) -> str:
+    """What the server said of itself as it let us in, where that is not what we need; else empty."""
+    if (version := connection.get_server_version().major) < OLDEST:
+        return f"it is version {version}, and Penstock needs {OLDEST} or later: bring it up to date, or name another"
+    if (encoding := connection.get_settings().server_encoding) != ENCODING:
+        return (
+            f"its database has the encoding {encoding}, which cannot hold every text: make one by"
+            " `createdb --encoding=UTF8 --template=template0 NAME` and put NAME into PENSTOCK_DATABASE_URL"
+        )
+    return ""
 
 
 def _settings(database: Database, url: str, name: str, ours: dict[str, str]) -> dict[str, str]:

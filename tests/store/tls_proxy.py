@@ -17,8 +17,10 @@ _REQUEST_BYTES = 8
 class _Server(socketserver.ThreadingTCPServer):
     daemon_threads = True
 
-    def __init__(self, target: int, context: ssl.SSLContext | None, *, only: bool) -> None:
-        self.target, self.context, self.only = target, context, only
+    def __init__(
+        self, target: int, context: ssl.SSLContext | None, *, only: bool, rewrite: tuple[bytes, bytes]
+    ) -> None:
+        self.target, self.context, self.only, self.rewrite = target, context, only, rewrite
         super().__init__(("127.0.0.1", 0), _Connection)
 
 
@@ -56,14 +58,22 @@ class _Connection(socketserver.BaseRequestHandler):
                         return
                     while isinstance(source, ssl.SSLSocket) and source.pending():
                         chunk += source.recv(_CHUNK)
-                    sink.sendall(chunk)
+                    sink.sendall(chunk.replace(*self.server.rewrite))
 
 
 @contextmanager
 def tls_postgres(
-    port: int, certificate: Path | None, *, only: bool = True, clients: Path | None = None
+    port: int,
+    certificate: Path | None,
+    *,
+    only: bool = True,
+    clients: Path | None = None,
+    rewrite: tuple[bytes, bytes] = (b"\0" * 64, b""),
 ) -> Iterator[_Server]:
-    """A server in front of that port. ``only``: without TLS nobody gets in; ``clients``: who vouches for them."""
+    """A server in front of that port. ``only``: without TLS nobody gets in; ``clients``: who vouches for them.
+
+    ``rewrite``: what is put in the place of what.
+    """
     context = None
     if certificate:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -71,7 +81,7 @@ def tls_postgres(
     if context and clients:
         context.verify_mode = ssl.CERT_REQUIRED
         context.load_verify_locations(clients)
-    with _Server(port, context, only=only) as server:
+    with _Server(port, context, only=only, rewrite=rewrite) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.05,), name="tls")
         thread.start()
         try:
