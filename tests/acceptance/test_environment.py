@@ -130,12 +130,19 @@ def _flower_is_ours(installation: Installation) -> None:
     password = (data / "flower-password").read_text().strip()
     port = next(each["port"] for each in installation.lines("status")[0]["processes"] if each["name"] == "flower")
     url = f"http://127.0.0.1:{port}"
-    until(lambda: httpx.get(f"{url}/healthcheck", trust_env=False).is_success, 30)
+    until(lambda: _answers(f"{url}/healthcheck"), 60, (data / "logs" / "flower.log").read_text)
     assert 401 == httpx.get(f"{url}/api/workers", trust_env=False).status_code
     assert 401 == httpx.get(f"{url}/api/workers", auth=("other", "password"), trust_env=False).status_code
     with httpx.Client(base_url=url, auth=("penstock", password), trust_env=False) as pages:
         assert 200 == pages.get("/api/queues/length").status_code
         assert 403 == pages.post("/api/worker/shutdown/any").status_code
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url, trust_env=False).is_success
+    except httpx.HTTPError:
+        return False
 
 
 @pytest.mark.parametrize("name", ["INGRESS", "CONSOLE", "FLOWER", "METRICS"])
