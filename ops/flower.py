@@ -117,7 +117,8 @@ def _set_options(settings: Settings) -> None:
 
 def _set_option(name: str, text: str) -> None:
     """As flower reads its variables; one that it could not read is left out, and pages are shown without it."""
-    option = options._options[name]  # noqa: SLF001 - the table by which flower itself reads them
+    # The table by which flower itself reads them; tornado's names have dashes.
+    option = options._options[name.replace("_", "-")]  # noqa: SLF001 - nothing else knows an option's type
     try:
         if option.multiple:
             setattr(options, name, [option.type(each) for each in text.split(",")])

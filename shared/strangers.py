@@ -9,6 +9,7 @@ to set something that Penstock has no setting for. Names are told of at start an
 import os
 import re
 from collections.abc import Mapping, MutableMapping, Sequence
+from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
 import structlog
@@ -106,6 +107,9 @@ TABLE: Final = (
     ),
 )
 
+_METRICS: Final = ("PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir")
+_METRICS_SENTENCE: Final = "another application's folder of metrics; each process of Penstock has its own page"
+
 _withheld: dict[str, None] = {}
 
 
@@ -116,6 +120,12 @@ def withhold(environment: MutableMapping[str, str] = os.environ) -> None:
             for name in list(filter(stranger.names.fullmatch, environment)):
                 del environment[name]
                 _withheld[name] = None
+    # `penstock up` hands its children one in the data directory.
+    ours = str(Path(environment.get("PENSTOCK_DATA_DIR") or ".penstock").absolute() / "run" / "metrics")
+    for name in _METRICS:
+        if environment.get(name, ours) != ours:
+            del environment[name]
+            _withheld[name] = None
 
 
 def told(environment: Mapping[str, str] = os.environ) -> list[Told]:
@@ -125,6 +135,7 @@ def told(environment: Mapping[str, str] = os.environ) -> list[Told]:
         Told(sorted(filter(stranger.names.fullmatch, names)), stranger.treatment, stranger.sentence)
         for stranger in TABLE
     ]
+    found.append(Told(sorted(_withheld.keys() & set(_METRICS)), "withheld", _METRICS_SENTENCE))
     found.append(Told(_services(environment), "ignored", "Kubernetes' address of a Service, not a port of Penstock's"))
     return [each for each in found if each.names]
 

@@ -79,6 +79,8 @@ OTHERS = {
     "HTTPS_PROXY": f"http://{_NOBODY}",
     "ALL_PROXY": f"socks5://{_NOBODY}",
     "SSLKEYLOGFILE": "/nowhere/keys",
+    "PROMETHEUS_MULTIPROC_DIR": "/nowhere/metrics",
+    "prometheus_multiproc_dir": "/nowhere/metrics",
     "PYTHONWARNINGS": "error",
     "PYTHONIOENCODING": "ascii",
     "OTEL_SDK_DISABLED": "no",
