@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Final, Literal
 
 from shared.database_url import Database, Host
-from shared.errors import StoreAway
 
 
 _ALPN: Final = "postgresql"
@@ -21,6 +20,10 @@ _VERSIONS: Final = {
 
 Way = ssl.SSLContext | Literal[False]
 """With TLS, or in the clear."""
+
+
+class Unusable(OSError):
+    """A file of TLS that cannot be used now: to whoever connects, the server is as good as away."""
 
 
 class _Context(ssl.SSLContext):
@@ -41,7 +44,7 @@ class _Context(ssl.SSLContext):
 
 
 def ways(database: Database, host: Host) -> Sequence[Way]:
-    """How to connect, in the order in which it is tried. Raises StoreAway for a file that cannot be used."""
+    """How to connect, in the order in which it is tried. Raises Unusable for a file that cannot be used."""
     mode = database.parameters.get("sslmode", "prefer")
     if host.is_socket or mode == "disable":
         return (False,)
@@ -79,8 +82,8 @@ def _trust(context: ssl.SSLContext, database: Database, mode: str) -> None:
     elif mode == "require":
         return
     else:
-        raise StoreAway(
-            f"PENSTOCK_DATABASE_URL: sslmode={mode} needs to know who vouches for the server: add"
+        raise Unusable(
+            f"sslmode={mode} needs to know who vouches for the server: add"
             " sslrootcert=/path/to/its/authority.crt, or sslrootcert=system"
         )
     context.verify_mode = ssl.CERT_REQUIRED
@@ -105,16 +108,14 @@ def _show(context: ssl.SSLContext, database: Database) -> None:
     try:
         context.load_cert_chain(certificate, key if key.exists() or told.get("sslkey") else None, lambda: passphrase)
     except (OSError, ValueError) as error:
-        raise StoreAway(
-            f"PENSTOCK_DATABASE_URL: sslcert {certificate} with sslkey {key} cannot be used: {error}"
-        ) from None
+        raise Unusable(f"sslcert {certificate} with sslkey {key} cannot be used: {error}") from None
 
 
 def _load(context: ssl.SSLContext, name: str, file: Path) -> None:
     try:
         context.load_verify_locations(cafile=file)
     except (OSError, ValueError) as error:
-        raise StoreAway(f"PENSTOCK_DATABASE_URL: {name} {file} cannot be used: {error}") from None
+        raise Unusable(f"{name} {file} cannot be used: {error}") from None
 
 
 def _at_home(name: str) -> Path:

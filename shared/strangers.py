@@ -12,8 +12,6 @@ from collections.abc import Mapping, MutableMapping, Sequence
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
-import structlog
-
 
 Treatment = Literal["withheld", "ignored", "heeded"]
 
@@ -142,6 +140,8 @@ def told(environment: Mapping[str, str] = os.environ) -> list[Told]:
 
 def tell() -> None:
     """One line of the log for what is set here. To be called by a process that has set up its logs."""
+    import structlog  # noqa: PLC0415 - this module is loaded before any library
+
     if rows := told():
         structlog.get_logger("penstock.environment").info(
             "variables for other programs are set; `penstock check` says what each does",

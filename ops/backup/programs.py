@@ -107,7 +107,7 @@ def _conninfo(database: Database) -> Iterator[tuple[str, Mapping[str, str]]]:
     }
     if any(host.address != host.name for host in database.hosts):
         told["hostaddr"] = ",".join(host.address for host in database.hosts)
-    environment: dict[str, str] = {"HOME": str(Path.home())}
+    environment: dict[str, str] = {"HOME": os.environ.get("HOME", "/")}
     if database.given_password is not None:
         environment["PGPASSWORD"] = database.given_password
     with tempfile.TemporaryDirectory(prefix="penstock-") as folder:

@@ -12,7 +12,6 @@ import asyncpg
 
 from shared.database_tls import Way, ways
 from shared.database_url import Database, Host, goes_through_pgbouncer
-from shared.errors import SettingsError
 
 
 CONNECT_SECONDS: Final = 5.0
@@ -80,12 +79,13 @@ async def connect(
 ) -> Any:
     """Connect to the first host that fits. ``options`` are asyncpg's, ``name`` is what ``pg_stat_activity`` shows.
 
-    Raises what asyncpg raises, Refused, Unfit; SettingsError for what is no URL, StoreAway for a file of TLS.
+    Raises what asyncpg raises, Refused, Unfit: each of them is one of ``shared.store.postgres.AWAY``.
     """
     try:
         database = Database.read(url)
     except ValueError as error:
-        raise SettingsError(f"PENSTOCK_DATABASE_URL: {error}") from None
+        # Settings were read with it, so a file that it leans on has changed since.
+        raise Refused(f"PENSTOCK_DATABASE_URL: {error}") from None
     settings = _settings(database, url, name, server_settings or {})
     try:
         connection = await _first(database, timeout, {**options, "server_settings": settings})

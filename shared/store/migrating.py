@@ -16,10 +16,11 @@ from shared.store.postgres import SQLALCHEMY_URL, connect_args, connect_once
 PATIENCE_SECONDS = 60.0
 
 
-def _config(url: str) -> Config:
+def _config(url: str, patience_seconds: float = PATIENCE_SECONDS) -> Config:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     config.attributes["url"] = SQLALCHEMY_URL
+    config.attributes["patience_seconds"] = patience_seconds
     config.attributes["connect_args"] = connect_args(url, name="migrate")
     return config
 
@@ -57,8 +58,7 @@ def upgrade(url: str, *, patience_seconds: float = PATIENCE_SECONDS) -> None:
     has nowhere to put tables.
     """
     current(url)
-    config = _config(url)
-    config.attributes["patience_seconds"] = patience_seconds
+    config = _config(url, patience_seconds)
     try:
         command.upgrade(config, "head")
     except DBAPIError as error:

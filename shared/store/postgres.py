@@ -43,11 +43,7 @@ SQLALCHEMY_URL = "postgresql+asyncpg://"
 
 def connect_args(url: str, *, name: str = "", **server_settings: str) -> dict[str, Any]:
     """What SQLAlchemy is to connect with, beside SQLALCHEMY_URL. Raises SettingsError for what is no URL."""
-    try:
-        pooled = goes_through_pgbouncer(url)
-    except ValueError as error:
-        raise SettingsError(f"PENSTOCK_DATABASE_URL: {error}") from None
-    if not pooled:
+    if not _pooled(url):
         return {"async_creator_fn": partial(connect, url, name=name), "server_settings": server_settings}
     return {
         "async_creator_fn": partial(connect, url, name=name),
@@ -56,6 +52,14 @@ def connect_args(url: str, *, name: str = "", **server_settings: str) -> dict[st
         "prepared_statement_cache_size": 0,
         "prepared_statement_name_func": str,
     }
+
+
+def _pooled(url: str) -> bool:
+    """Whether the way leads through pgbouncer. Raises SettingsError for what is no URL."""
+    try:
+        return goes_through_pgbouncer(url)
+    except ValueError as error:
+        raise SettingsError(f"PENSTOCK_DATABASE_URL: {error}") from None
 
 
 async def _as_it_is(_: Connection) -> None:
@@ -79,7 +83,7 @@ async def open_pool(
     is often one row, which it would find by any index and sort.
     """
     pooled: dict[str, Any] = {}
-    if goes_through_pgbouncer(url):
+    if _pooled(url):
         pooled = {"connection_class": InIndexOrder if in_index_order else Planned, "statement_cache_size": 0}
     else:
         pooled = {"server_settings": CLAIM_PLANS if in_index_order else PLANS}
@@ -100,7 +104,7 @@ async def open_pool(
 
 async def connect_once(url: str) -> "asyncpg.Connection[asyncpg.Record]":
     """A single connection, for a command or a check. Raises StoreAway."""
-    pooled = goes_through_pgbouncer(url)
+    pooled = _pooled(url)
     try:
         connection: asyncpg.Connection[asyncpg.Record] = await connect(
             url,

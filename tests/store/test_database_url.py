@@ -229,7 +229,7 @@ async def test_a_service_and_a_password_file_are_read(postgres: Postgres, tmp_pa
     passwords.chmod(0o644)
     with pytest.raises(StoreAway, match="password"):
         await connect_once(url)
-    with pytest.raises(SettingsError, match=r"has no section \[nobody\]"):
+    with pytest.raises(StoreAway, match=r"has no section \[nobody\]"):
         await connect_once(url.replace("acme", "nobody"))
 
 

@@ -231,6 +231,4 @@ def _at_revision(url: str, revision: str) -> None:
 
     from shared.store import migrating  # noqa: PLC0415 - the same
 
-    config = migrating._config(url)
-    config.attributes["patience_seconds"] = 60
-    command.upgrade(config, revision)
+    command.upgrade(migrating._config(url), revision)
