@@ -107,7 +107,7 @@ def test_up_does_its_job_and_leaves_others_alone(address: str, lab: Lab, empty_r
         assert "done" == row["state"]
         for name in ("CELERY_BROKER_URL", "PGSSLMODE", "FLOWER_PORT", "WEB_CONCURRENCY", "SSLKEYLOGFILE", "HTTP_PROXY"):
             assert name in (tmp_path / "up.log").read_text()
-        _flower_is_ours(here)
+        _pages_are_ours(here)
         checked = subprocess.run(
             [sys.executable, "-m", "ops", "check"],
             cwd=tmp_path,
@@ -127,11 +127,12 @@ def test_up_does_its_job_and_leaves_others_alone(address: str, lab: Lab, empty_r
         assert [] == look.keys()
 
 
-def _flower_is_ours(installation: Installation) -> None:
+def _pages_are_ours(installation: Installation) -> None:
     data = installation.folder / ".penstock"
     password = (data / "flower-password").read_text().strip()
-    port = next(each["port"] for each in installation.lines("status")[0]["processes"] if each["name"] == "flower")
-    url = f"http://127.0.0.1:{port}"
+    ports = {each["name"]: each["port"] for each in installation.lines("status")[0]["processes"]}
+    until(lambda: _answers(f"http://127.0.0.1:{ports['console']}/"), 60, (data / "logs" / "console.log").read_text)
+    url = f"http://127.0.0.1:{ports['flower']}"
     until(lambda: _answers(f"{url}/healthcheck"), 60, (data / "logs" / "flower.log").read_text)
     assert 401 == httpx.get(f"{url}/api/workers", trust_env=False).status_code
     assert 401 == httpx.get(f"{url}/api/workers", auth=("other", "password"), trust_env=False).status_code
