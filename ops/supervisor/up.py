@@ -19,6 +19,7 @@ from ops.supervisor.secrets import encryption_keys, flower_password, keys_file
 from ops.supervisor.stores import Stores, opened_stores
 from ops.supervisor.supervisor import SIGNALS, Supervisor
 from ops.supervisor.table import Options, child_environment, ingress_url, lab, metrics_folder, roles, settled
+from shared import strangers
 from shared.errors import PenstockError
 from shared.settings import Settings
 
@@ -28,6 +29,8 @@ def up(settings: Settings, options: Options, open_counts: OpenCounts, screen: Sc
     for number in SIGNALS:
         # Set explicitly: SIGINT is ignored in what a shell without job control starts in the background.
         signal.signal(number, _interrupt)
+    if said := strangers.summary():
+        screen.say(said)
     try:
         _run(settings, options, open_counts, screen)
     except KeyboardInterrupt:
