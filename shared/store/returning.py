@@ -1,19 +1,30 @@
 """Events that were parked because their account was removed, and go on when it returns."""
 
 from collections.abc import Sequence
+from typing import Final
 
 from shared.store.postgres import Connection
 
 
-async def go_on(connection: Connection, accounts: Sequence[tuple[str, str]]) -> int:
-    """Plan the ``account-removed`` events of these (provider, account) pairs again; returns how many."""
+AT_ONCE: Final = 500
+
+
+async def go_on(connection: Connection, accounts: Sequence[tuple[str, str]], most: int = AT_ONCE) -> int:
+    """Plan ``account-removed`` events of these (provider, account) pairs again, ``most`` of them; returns how many.
+
+    What somebody else holds is left for the next time. Of an account it is about the oldest first: an index has equal
+    entries in the order of their places in the table.
+    """
     rows = await connection.fetch(
         """
-        WITH parked AS (
-            SELECT id FROM events
-            WHERE state = 'parked' AND error_reason = 'account-removed' AND discarded_at IS NULL
-              AND (provider, account) IN (SELECT * FROM unnest($1::text[], $2::text[]))
-            ORDER BY id FOR UPDATE
+        WITH parked AS MATERIALIZED (
+            SELECT one.id FROM unnest($1::text[], $2::text[]) AS back (provider, account) CROSS JOIN LATERAL (
+                SELECT id FROM events
+                WHERE provider = back.provider AND account = back.account
+                  AND state = 'parked' AND error_reason = 'account-removed' AND discarded_at IS NULL
+                LIMIT $3 FOR UPDATE SKIP LOCKED
+            ) AS one
+            LIMIT $3
         ), back AS (
             UPDATE events SET state = 'received', finished_at = NULL, error_reason = NULL, error_detail = NULL,
                               queue_at = now()
@@ -28,5 +39,6 @@ async def go_on(connection: Connection, accounts: Sequence[tuple[str, str]]) -> 
         """,
         [provider for provider, _ in accounts],
         [name for _, name in accounts],
+        most,
     )
     return len(rows)
