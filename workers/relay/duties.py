@@ -46,6 +46,7 @@ class Duty(NamedTuple):
     work: Callable[[], Awaitable[object]]
     promised: bool = False
     patience_seconds: float = PATIENCE_SECONDS
+    more_seconds: float = MORE_SECONDS
 
 
 @dataclass(slots=True)
@@ -111,7 +112,7 @@ class Duties:
             else:
                 self._succeeded(standing)
             standing.began = None
-            await asyncio.sleep(MORE_SECONDS if more else standing.duty.every_seconds)
+            await asyncio.sleep(standing.duty.more_seconds if more else standing.duty.every_seconds)
 
     def _succeeded(self, standing: _Standing) -> None:
         if standing.error:

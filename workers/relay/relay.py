@@ -45,6 +45,9 @@ NUMBERING_SECONDS = 0.5
 brings is not to take a whole processor from the refresh."""
 HOUSEKEEPING_SECONDS = 10.0
 WELCOME_SECONDS = 5.0
+WELCOME_MORE_SECONDS = 0.25
+"""Between 500 events that go on and the next 500: they come slower than they are queued, so what is due meanwhile does
+not have to wait behind all of them."""
 TELL_SECONDS = 5.0
 RETRY_START_SECONDS = 1.0
 REDIS_SECONDS = 2.0
@@ -72,6 +75,7 @@ class Relay:
         self._publisher = Publisher(self._redis_url, self._watch.current.timing, PROVIDERS)
         self._duties = Duties(self._metrics)
         self._heartbeat = heartbeat
+        self._welcomed = 0
 
     async def run(self) -> None:
         """Keep every duty until cancelled; a store that is away is waited for."""
@@ -124,7 +128,7 @@ class Relay:
             Duty("queue-due", TICK_SECONDS, on(partial(self._queue, redis)), promised=True),
             Duty("wake-handlers", TICK_SECONDS, on(waking.wake), promised=True),
             Duty("number-changes", TICK_SECONDS, on(partial(self._number, waking))),
-            Duty("welcome-accounts", WELCOME_SECONDS, on(self._welcome)),
+            Duty("welcome-accounts", WELCOME_SECONDS, on(self._welcome), more_seconds=WELCOME_MORE_SECONDS),
             Duty("lapse-handovers", waking.LAPSE_SECONDS, on(partial(waking.lapse, self._watch))),
             Duty("end-leases", lapsing.every_seconds, on(lapsing.look)),
             Duty("fold-tallies", HOUSEKEEPING_SECONDS, on(queueing.fold_tallies)),
@@ -150,18 +154,26 @@ class Relay:
         Again and again, not only when the settings change: a worker that saw the change later parks events after it.
         """
         went_on = await returning.go_on(connection, self._watch.accounts())
-        if went_on:
-            log.info("accounts are configured again; their events go on", events=went_on)
-        return went_on == returning.AT_ONCE
+        self._welcomed += went_on
+        if went_on == returning.AT_ONCE:
+            return True
+        if self._welcomed:
+            log.info("accounts are configured again; their events go on", events=self._welcomed)
+            self._welcomed = 0
+        return False
 
     async def _tell(self, connection: Connection) -> None:
         await told_duties.tell(connection, self._duties.told())
 
-    async def _queue(self, redis: Redis, connection: Connection) -> None:
-        providers = await _with_room(redis)
+    async def _queue(self, redis: Redis, connection: Connection) -> bool:
+        """Queue what is due; whether there may be more of it."""
+        providers, more = await _with_room(redis), False
         for due, task in ((queueing.due_events, plan_task), (queueing.due_fetches, fetch_task)):
-            for provider, ids in await due(connection, providers, IDS_A_TICK):
+            found = await due(connection, providers, IDS_A_TICK)
+            more |= sum(len(ids) for _, ids in found) == IDS_A_TICK
+            for provider, ids in found:
                 await asyncio.to_thread(self._publish, task(provider), queue_of(provider), ids)
+        return more
 
     def _announce(self, provider: str, events: Sequence[UUID]) -> None:
         self._publish(plan_task(provider), queue_of(provider), events)
