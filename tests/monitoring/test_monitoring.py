@@ -32,6 +32,8 @@ NO_SCENARIO = {
     "account-silent",
     "handler-down",
     "handler-refuses",
+    "duty-locked",
+    "worker-fails",
 }
 """Faults of the world around an installation, which no scenario plays."""
 

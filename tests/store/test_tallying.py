@@ -3,8 +3,8 @@
 import asyncpg
 import pytest
 
-from shared.store.tallying import progress
 from shared.providers.interface import Call
+from shared.store.tallying import progress
 from steps import Receive, claim_events, claim_fetches, fail, plan, worker
 
 
@@ -43,7 +43,7 @@ async def age(db: asyncpg.Connection) -> None:
 
 
 async def test_what_waits_for_a_stated_time_is_not_due(db: asyncpg.Connection, receive: Receive) -> None:
-    """An event whose call is put off is not due before that; then it is, from that moment on and not from its receipt."""
+    """An event whose call is put off is not due before that; then it is since that moment, not since its receipt."""
     process = await worker(db)
     await receive()
     await plan(db, process, Call(path="/1", purpose="customer"))
@@ -70,8 +70,11 @@ async def test_the_next_of_each_account_is_looked_at(db: asyncpg.Connection, rec
     await age(db)
     await receive(2, account="b")
     assert 3600 <= (await oldest(db) or 0)
-    for change in ("suspect = true", "claimed_by = gen_random_uuid()"):
-        await db.execute(f"UPDATE events SET {change} WHERE account = 'a'")
+    for change in (
+        "UPDATE events SET suspect = true WHERE account = 'a'",
+        "UPDATE events SET claimed_by = gen_random_uuid() WHERE account = 'a'",
+    ):
+        await db.execute(change)
         assert 3600 <= (await oldest(db) or 0)
     await db.execute("UPDATE events SET state = 'done' WHERE account = 'a'")
     assert (await oldest(db) or 0) < 60
