@@ -8,6 +8,23 @@ from shared.store.postgres import Connection
 
 AT_ONCE: Final = 500
 
+MOST_UNPLANNED: Final = 5_000
+"""While more events of a provider wait to be planned, none goes on: what comes in meanwhile is queued as soon as ever,
+and not behind two hundred thousand that nobody can take up yet."""
+
+
+async def with_room(connection: Connection, accounts: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Those of the (provider, account) pairs whose provider's workers keep up with what is there already."""
+    rows = await connection.fetch(
+        """
+        SELECT provider FROM tallies WHERE what = 'event' AND state = 'received'
+        GROUP BY provider HAVING sum(delta) >= $1
+        """,
+        MOST_UNPLANNED,
+    )
+    full = {row["provider"] for row in rows}
+    return [(provider, account) for provider, account in accounts if provider not in full]
+
 
 async def go_on(connection: Connection, accounts: Sequence[tuple[str, str]], most: int = AT_ONCE) -> int:
     """Plan ``account-removed`` events of these (provider, account) pairs again, ``most`` of them; returns how many.

@@ -153,7 +153,8 @@ class Relay:
 
         Again and again, not only when the settings change: a worker that saw the change later parks events after it.
         """
-        went_on = await returning.go_on(connection, self._watch.accounts())
+        accounts = await returning.with_room(connection, self._watch.accounts())
+        went_on = await returning.go_on(connection, accounts)
         self._welcomed += went_on
         if went_on == returning.AT_ONCE:
             return True
