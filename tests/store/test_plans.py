@@ -282,7 +282,8 @@ async def test_what_goes_on_of_a_returned_account_is_read_in_pieces(database_url
     found = Found()
     db, other = await asyncpg.connect(database_url, server_settings=PLANS), await asyncpg.connect(database_url)
     try:
-        await keep(db, 5_000)
+        for account in ("main", "first", "second"):
+            await keep(db, 2_500, account=account)
         await db.execute("UPDATE events SET state = 'parked', error_reason = 'account-removed', finished_at = now()")
         await db.execute("VACUUM ANALYZE events")
         async with other.transaction():
