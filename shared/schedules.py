@@ -35,12 +35,14 @@ class Reconcile(Section):
 
 
 class Watch(Section):
-    """Silence that is unusual, and registrations that fail."""
+    """Silence that is unusual, registrations that fail, and what is stuck."""
 
     silence_spans: float = Field(default=6.0, ge=0)
     """A warning is due when so many spans of five minutes with an event were to be expected by now; 0: never."""
     registrations_seconds: float = Field(default=3600.0, ge=0)
     """How often Paybook's registrations are looked at; 0: never."""
+    stuck_minutes: float = Field(default=10.0, gt=0)
+    """``penstock check`` and the console tell of an event that has been received for so long and that nobody plans."""
 
 
 class Retention(Section):

@@ -15,6 +15,7 @@ from shared.queue import fetch_task, plan_task, queue_of
 from shared.settings import Settings
 from shared.watching import ConfigurationWatch
 from workers.follow_up.flow import follow_up
+from workers.health.outcomes import Outcomes
 from workers.pool import own_id
 from workers.process import WorkerProcess
 from workers.reconnecting import QuickAmqp, quieten
@@ -75,6 +76,7 @@ def create(settings: Settings, name: str = "worker", more: More | None = None) -
 def _register(app: Celery, settings: Settings, watch: ConfigurationWatch, name: str, more: More | None) -> None:
     """The tasks, and the life of the process that they run in."""
     here: dict[str, WorkerProcess] = {}
+    outcomes = Outcomes()
     if more:
         more(app, lambda: here["process"])
 
@@ -97,17 +99,17 @@ def _register(app: Celery, settings: Settings, watch: ConfigurationWatch, name: 
         quieten()
 
     for provider in PROVIDERS:
-        _register_provider(app, provider, here)
+        _register_provider(app, provider, here, outcomes)
 
 
-def _register_provider(app: Celery, provider: str, here: dict[str, WorkerProcess]) -> None:
+def _register_provider(app: Celery, provider: str, here: dict[str, WorkerProcess], outcomes: Outcomes) -> None:
     # The ids say what the message was sent for; what is taken up is whatever is due, of all accounts in turn.
     @app.task(name=plan_task(provider), queue=queue_of(provider))
     def plan_events(_ids: list[str]) -> str:
         process = here["process"]
-        return process.run(follow_up(process, provider))
+        return outcomes.watch(process, lambda: process.run(follow_up(process, provider)))
 
     @app.task(name=fetch_task(provider), queue=queue_of(provider))
     def make_fetches(_ids: list[int]) -> str:
         process = here["process"]
-        return process.run(follow_up(process, provider))
+        return outcomes.watch(process, lambda: process.run(follow_up(process, provider)))

@@ -17,6 +17,7 @@ from ops.checks.production import check_production
 from ops.checks.settings import check_settings
 from ops.checks.silence import check_silence
 from ops.checks.stores import check_blobs, check_postgres, check_redis
+from ops.checks.stuck import check_stuck
 from ops.cli import choices
 from ops.cli.examples import examples
 from ops.cli.output import paper, print_json, printable
@@ -66,6 +67,7 @@ async def _check(*, production: bool) -> Sequence[Finding]:
     if configuration:
         findings.extend(await check_accounts(configuration))
         findings.extend(await check_silence(settings))
+        findings.extend(await check_stuck(settings, configuration))
     findings.extend(await check_handlers(settings, configuration))
     if production:
         findings.extend(await check_production(given, settings, configuration))

@@ -1,5 +1,6 @@
 """`penstock status`."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -9,8 +10,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from ops.checks.stuck import find_stuck
 from ops.cli.examples import examples
-from ops.installation import Installation, NotedProcess, running
+from ops.cli.output import printable
+from ops.installation import Installation, NotedProcess, find, running
+from ops.stuck import Stuck
+from shared.configuration import read_configuration
+from shared.errors import PenstockError
 from shared.settings import Settings, without_password
 
 
@@ -22,7 +28,8 @@ _SECONDS = 2.0
 @app.command(epilog=examples("penstock status", "penstock status --json"))
 def status(as_json: Annotated[bool, typer.Option("--json", help="One JSON object, for programs.")] = False) -> None:
     """Which processes of `penstock up` run, and which stores they use. Exit status 1 when none runs here."""
-    found = running(Settings.read().data)
+    settings = Settings.read()
+    found = running(settings.data)
     described = describe(found)
     if as_json:
         typer.echo(orjson.dumps(described).decode())
@@ -34,8 +41,18 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="One JSON object
         )
     else:
         _show(described, found)
+        for each in asyncio.run(_stuck(settings)):
+            typer.echo(f"stuck    {each.item}: {printable(each.sentence)}")
     if found is None:
         raise typer.Exit(1)
+
+
+async def _stuck(settings: Settings) -> Sequence[Stuck]:
+    """What is; nothing where the settings or a store do not say it: `penstock check` tells of those."""
+    try:
+        return await find_stuck(find(settings), read_configuration(settings.config))
+    except PenstockError:
+        return ()
 
 
 def describe(found: Installation | None) -> dict[str, Any]:

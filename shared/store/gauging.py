@@ -1,16 +1,28 @@
 """Look-ups for figures that are shown all the time: each costs the same however many rows are finished."""
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from shared.store.postgres import Connection
 
 
-async def worker_processes(connection: Connection, lease_seconds: float) -> list[str]:
-    """The names of the processes whose lease is in force."""
+class WorkerProcess(NamedTuple):
+    """A process whose lease is in force; ``failing_seconds`` since its first failure without a success since, or 0."""
+
+    name: str
+    failing_seconds: float
+
+
+async def worker_processes(connection: Connection, lease_seconds: float) -> list[WorkerProcess]:
+    """The processes whose lease is in force."""
     rows = await connection.fetch(
-        "SELECT name FROM worker_processes WHERE beat_at > now() - make_interval(secs => $1)", lease_seconds
+        """
+        SELECT name, coalesce(extract(epoch FROM now() - failing_since), 0)::float8 AS failing_seconds
+        FROM worker_processes WHERE beat_at > now() - make_interval(secs => $1)
+        """,
+        lease_seconds,
     )
-    return [row["name"] for row in rows]
+    return [WorkerProcess(**row) for row in rows]
 
 
 async def silent_accounts(

@@ -1,5 +1,7 @@
 """Connections to Postgres: one place for their settings, so that every statement has a deadline."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -28,7 +30,10 @@ AWAY = (
     asyncpg.OperatorInterventionError,
     asyncpg.ReadOnlySQLTransactionError,
 )
-"""What asyncpg raises when the server is away, refuses, is read-only or going down (never for a wrong statement)."""
+"""What asyncpg raises when the server is away, refuses, is read-only or going down (never for a wrong statement).
+
+A statement that took too long is among them, as its error is an OSError: where that is not the same, ask ``is_away``.
+"""
 
 ABOUT_DATA = (
     asyncpg.DataError,
@@ -44,6 +49,19 @@ JIT_OFF = {"jit": "off"}
 
 SQLALCHEMY_URL = "postgresql+asyncpg://"
 """The driver and no more: ``connect_args`` say where and how."""
+
+
+def took_too_long(error: BaseException) -> bool:
+    """Whether it says that a statement, or what we gave a time, took longer than that.
+
+    Since Python 3.11 it is the same class as a network's ETIMEDOUT, which alone has a number.
+    """
+    return isinstance(error, TimeoutError) and error.errno is None
+
+
+def is_away(error: BaseException) -> bool:
+    """Whether an error out of a statement says that the server is away; that the statement took too long does not."""
+    return isinstance(error, AWAY) and not took_too_long(error)
 
 
 def is_about_data(error: Exception) -> bool:
@@ -110,6 +128,19 @@ async def open_pool(
         )
     except AWAY as error:
         raise away(without_password(url), error) from None
+
+
+@asynccontextmanager
+async def acquired(pool: Pool, url: str) -> AsyncIterator[Connection]:
+    """A connection of the pool; what ends the block is passed on. Raises StoreAway if there is none to be had."""
+    try:
+        connection = await pool.acquire()
+    except AWAY as error:
+        raise away(without_password(url), error) from None
+    try:
+        yield connection
+    finally:
+        await pool.release(connection)
 
 
 async def connect_once(url: str) -> "asyncpg.Connection[asyncpg.Record]":

@@ -25,6 +25,8 @@ MOST_OF_A_SOURCE: Final = 200
 
 KEPT_HOURS: Final = 24
 
+LAPSE_AT_ONCE: Final = 500
+
 _LOCK: Final = 0x71_75_61_72
 """Of the transaction that counts and adds: two at once would go over the bounds."""
 
@@ -205,7 +207,7 @@ DELETE FROM events USING old WHERE events.id = old.event_id AND events.state = '
 """
 
 
-async def lapse(connection: "Connection", most: int = 500) -> int:
+async def lapse(connection: "Connection", most: int = LAPSE_AT_ONCE) -> int:
     """Delete what was kept for its time, a chunk of it; how many these were."""
     status = await connection.execute(_LAPSE, most, KEPT_HOURS)
     return int(status.rpartition(" ")[2])

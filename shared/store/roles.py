@@ -61,6 +61,7 @@ RELAY: Final[Grants] = {
         _ALL,
     ),
     "handlers": _KEEP,
+    "relay_duties": _KEEP,
     "installation": _READ,
     "data_keys": _SEAL,
 }  # fmt: skip
@@ -69,7 +70,7 @@ CONSOLE: Final[Grants] = {
     **dict.fromkeys(
         (
             "identities", "records", "changes", "once_marks", "worker_processes", "retention",
-            "reconciliations", "rhythms", "registrations", "installation", "alembic_version",
+            "reconciliations", "rhythms", "registrations", "relay_duties", "installation", "alembic_version",
         ),
         _READ,
     ),

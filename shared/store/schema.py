@@ -62,6 +62,8 @@ worker_processes = Table(
     Column("id", Uuid, primary_key=True),
     Column("name", Text, nullable=False),
     _at("beat_at", nullable=False, default="now()"),
+    _at("failing_since"),
+    Column("error", Text),
     comment="Who holds leases: a row a process, renewed by its beat; ten seconds after the last one its claims lapse",
 )
 
@@ -77,6 +79,17 @@ lapses = Table(
     Index("lapses_of_worker", "worker"),
     Index("lapses_at", "at"),
     comment="What became suspect, or counted a death, when a lease lapsed: taken back if its process beats again",
+)
+
+relay_duties = Table(
+    "relay_duties",
+    metadata,
+    Column("duty", Text, primary_key=True),
+    _at("succeeded_at", nullable=False),
+    _at("told_at", nullable=False, default="now()"),
+    Column("patience_seconds", REAL, nullable=False),
+    Column("error", Text),
+    comment="When each duty of relays last succeeded, how old that may become, and what it has failed with since",
 )
 
 events = Table(

@@ -4,19 +4,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from shared.store.postgres import Connection
+from shared.store.stuck import OLDEST_DUE
 
 
 _EVENTS = (
     "SELECT provider, state, sum(delta)::bigint AS events FROM tallies WHERE what = 'event' GROUP BY provider, state"
 )
-# One step into a partial index for each provider.
-_OLDEST = """
-    SELECT provider, (
-        SELECT extract(epoch FROM clock_timestamp() - min(received_at))::float8 FROM events
-        WHERE events.provider = names.provider AND state IN ('received', 'processing', 'waiting')
-    ) AS seconds
-    FROM unnest($1::text[]) AS names (provider)
-"""
 
 
 async def progress(connection: Connection, providers: Sequence[str]) -> list[dict[str, Any]]:
@@ -26,7 +19,7 @@ async def progress(connection: Connection, providers: Sequence[str]) -> list[dic
     """
     found: dict[str, dict[str, Any]] = {
         row["provider"]: {"provider": row["provider"], "events": {}, "oldest_due_seconds": row["seconds"]}
-        for row in await connection.fetch(_OLDEST, providers)
+        for row in await connection.fetch(OLDEST_DUE, providers)
     }
     for row in await connection.fetch(_EVENTS):
         if row["provider"] in found:

@@ -27,7 +27,7 @@ from shared.store.inbox import NewEvent, insert
 from shared.store.planning import ClaimedEvent
 from shared.watching import ConfigurationWatch
 from workers.follow_up.metrics import FollowUpMetrics
-from workers.relay.gauging import keep_gauges
+from workers.relay.gauging import Gauging
 from workers.relay.metrics import RelayMetrics
 
 
@@ -91,14 +91,24 @@ def test_a_worker_tells_what_came_of_calls() -> None:
     )
 
 
+async def keep_gauges(database_url: str, redis_url: str, config: Path, metrics: RelayMetrics) -> None:
+    """Look once at both stores, and wait to be cancelled."""
+    connection = await asyncpg.connect(database_url)
+    try:
+        async with Gauging(redis_url, ConfigurationWatch(config), metrics) as gauging:
+            await gauging.ask_postgres(connection)
+            await gauging.ask_redis()
+            await asyncio.Event().wait()
+    finally:
+        await connection.close()
+
+
 async def gauged(
     database_url: str, redis_url: str, config: Path, until_true: Callable[[CollectorRegistry], bool]
 ) -> CollectorRegistry:
     """What the relay's gauges show, once they show what is waited for."""
     registry = CollectorRegistry()
-    keeping = asyncio.create_task(
-        keep_gauges(database_url, redis_url, ConfigurationWatch(config), RelayMetrics(registry))
-    )
+    keeping = asyncio.create_task(keep_gauges(database_url, redis_url, config, RelayMetrics(registry)))
     try:
         async with asyncio.timeout(30):
             while not until_true(registry):

@@ -33,6 +33,8 @@ NO_SCENARIO = {
     "handler-down",
     "handler-refuses",
     "loop-fails",
+    "duty-locked",
+    "worker-fails",
 }
 """Faults of the world around an installation, which no scenario plays."""
 

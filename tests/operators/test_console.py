@@ -104,6 +104,21 @@ def test_the_overview_counts_and_its_script_gets_the_same_counts(store: Any, con
     assert {"imin", "magicline", "paybook", "authenteq"} == set(rows)
 
 
+@pytest.mark.parametrize("page", ["/", "/attention"])
+def test_what_is_stuck_is_said_first(store: Any, console: httpx.Client, page: str) -> None:
+    """With what to do; an error that holds markup is text."""
+    assert "is stuck" not in console.get(page).text
+    store.run(
+        """
+        INSERT INTO relay_duties (duty, succeeded_at, patience_seconds, error)
+        VALUES ('queue-due', now() - interval '10 minutes', 120, '<b>took too long</b>')
+        """
+    )
+    text = console.get(page).text
+    assert "relay is stuck" in text
+    assert "It has not queued what is due for 10 min (&lt;b&gt;took too long&lt;/b&gt;)" in text
+
+
 def test_events_are_paged_by_key_and_filtered(store: Any, console: httpx.Client) -> None:
     """Following "Older" shows each event that the filter lets through once, newest first, and then ends."""
     wanted = [new_id() for _ in range(120)]

@@ -390,3 +390,19 @@ async def test_whatever_an_error_says_is_stored(db: Connection, receive: Receive
         " UNION ALL SELECT detail FROM timeline"
     )
     assert all(len(row["text"]) <= 2_000 for row in details)
+
+
+async def test_events_of_a_returned_account_go_on_in_pieces(db: Connection, receive: Receive) -> None:
+    """So many at a time, and none while its provider has enough to plan."""
+    await receive(10)
+    await db.execute("UPDATE events SET state = 'parked', error_reason = 'account-removed', finished_at = now()")
+    accounts = [("imin", "main"), ("paybook", "main")]
+    assert [4, 4, 2, 0] == [await returning.go_on(db, accounts, 4) for _ in range(4)]
+    assert 10 == await db.fetchval("SELECT count(*) FROM events WHERE state = 'received'")
+    assert 10 == await db.fetchval("SELECT count(*) FROM timeline WHERE step = 'account-returned'")
+    assert accounts == await returning.with_room(db, accounts)
+    await db.execute(
+        "INSERT INTO tallies (provider, what, state, delta) VALUES ('imin', 'event', 'received', $1)",
+        returning.MOST_UNPLANNED,
+    )
+    assert [("paybook", "main")] == await returning.with_room(db, accounts)

@@ -24,6 +24,8 @@ from shared.providers.imin.settings import IminAccount
 from shared.providers.interface import Call, Outcome, Record
 from shared.store import (
     due,
+    duties,
+    failing,
     fetching,
     finishing,
     holding,
@@ -35,6 +37,7 @@ from shared.store import (
     retention,
     returning,
     selecting,
+    stuck,
     tallying,
 )
 from shared.store.fairness import Room
@@ -264,10 +267,33 @@ async def test_what_the_relay_does_again_and_again(
     for provider, account in [("imin", "main"), *await holding.accounts(work)]:
         await holding.oldest(work, provider, account)
         await holding.purposes(work, provider, account)
+    await returning.with_room(work, [("imin", "main")])
     await tallying.progress(work, ["imin", "magicline"])
+    await stuck.unplanned(work, ["imin", "magicline"])
+    await duties.tell(work, [duties.Told("queue-due", 1.0, 120.0, None)])
+    await failing.note(work, process, "KeyError")
 
     assert [] == found.wrong
     assert len(found.statements) > 12
+
+
+async def test_what_goes_on_of_a_returned_account_is_read_in_pieces(database_url: str) -> None:
+    """However many wait: a round looks at as many as it takes, and leaves what is locked."""
+    found = Found()
+    db, other = await asyncpg.connect(database_url, server_settings=PLANS), await asyncpg.connect(database_url)
+    try:
+        for account in ("main", "first", "second"):
+            await keep(db, 2_500, account=account)
+        await db.execute("UPDATE events SET state = 'parked', error_reason = 'account-removed', finished_at = now()")
+        await db.execute("VACUUM ANALYZE events")
+        async with other.transaction():
+            await other.execute("SELECT FROM events ORDER BY id LIMIT 10 FOR UPDATE")
+            work = explaining(db, found)
+            assert 400 == await returning.go_on(work, [("imin", "gone"), ("imin", "main")], 400)
+    finally:
+        await db.close()
+        await other.close()
+    assert [] == found.wrong
 
 
 async def test_what_retention_removes(db: Any, found: Found) -> None:

@@ -1,14 +1,18 @@
 """Which handlers the relay wakes: those for which something can be taken, and no others."""
 
+import asyncio
 from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
 
-from shared.store import leases
+from shared.errors import StoreAway
+from shared.store import leases, queueing
 from shared.store.handovers import handed_over, handing_over, handlers
 from shared.store.handovers.handing_over import ClaimedHandover, Delivered, Subscription
 from shared.store.records.numbering import number_changes
+from steps import Receive
+from workers.hand_over.waking import WakingHandlers
 
 
 pytestmark = pytest.mark.anyio
@@ -88,3 +92,46 @@ async def test_a_handler_is_not_quiet_while_something_is_under_way(db: asyncpg.C
     assert [] == await handing_over.claim(db, EVERYTHING, other, 10, first=True)
     await handed_over.commit(db, EVERYTHING, [Delivered(first, "done")])
     assert ["crm"] == await handlers.wake(db)
+
+
+async def test_a_handler_is_woken_after_the_commit_and_owed_what_could_not_be_sent(
+    db: asyncpg.Connection, database_url: str
+) -> None:
+    """While the message is on its way its row is free and stamped; one that failed is sent the next time."""
+    await handlers.register(db, [handlers.NewHandler("crm", beginning=True)])
+    await change(db, "a")
+    seen: list[bool] = []
+
+    async def look() -> bool:
+        other = await asyncpg.connect(database_url)
+        try:
+            found = await other.fetchval(
+                "SELECT woken_at IS NOT NULL FROM handlers WHERE name = 'crm' FOR UPDATE NOWAIT"
+            )
+            return bool(found)
+        finally:
+            await other.close()
+
+    def publish(_: str) -> None:
+        seen.append(asyncio.run(look()))
+        if len(seen) == 1:
+            raise StoreAway("Redis does not answer")
+
+    waking = WakingHandlers(publish)
+    with pytest.raises(StoreAway):
+        await waking.wake(db)
+    await waking.wake(db)
+    await waking.wake(db)
+    assert [True, True] == seen
+
+
+async def test_what_is_queued_is_free_while_its_message_is_on_its_way(
+    db: asyncpg.Connection, db2: asyncpg.Connection, receive: Receive
+) -> None:
+    """A worker that is woken by it finds the row."""
+    await receive(3)
+    await db.execute("UPDATE events SET queue_at = now()")
+    (due,) = await queueing.due_events(db, ["imin"], 10)
+    assert 3 == len(due.ids)
+    assert 3 == len(await db2.fetch("SELECT id FROM events FOR UPDATE NOWAIT"))
+    assert [] == await queueing.due_events(db, ["imin"], 10)

@@ -175,6 +175,23 @@ async def test_what_was_given_up_is_asked_for_again(bench: Bench) -> None:
     assert 1 == (await bench.run()).tally.repaired
 
 
+async def test_a_repair_that_levelled_nothing_is_asked_for_again_once_a_walk(bench: Bench) -> None:
+    """It may have been given a stale answer: the difference is the same one, and would stay for good."""
+    await bench.know_customers()
+    await bench.know(bench.customer(1030)._replace(data='{"id": 1030, "email": "old@example.org"}'))
+    made = []
+    for _ in range(2):
+        assert 1 == (await bench.run()).tally.repaired
+        await bench.db.execute("UPDATE events SET state = 'done', finished_at = now() WHERE state = 'received'")
+        made.append(len(await bench.events()))
+    assert [1, 2] == made
+
+    await bench.db.execute("UPDATE reconciliations SET position = '{}', finished_at = NULL WHERE id = 2")
+    report = await bench.run()
+    assert (True, 1) == (report.resumed, report.tally.repaired)
+    assert 2 == len(await bench.events())
+
+
 async def test_a_difference_that_stays_is_asked_for_once(bench: Bench) -> None:
     """The list and the read by id disagree; an address that is another one each time is no new difference."""
     await bench.know_customers()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
 from ops.embedded.redis import Redis
@@ -17,7 +18,9 @@ from shared.sealing import generate_key
 from shared.settings import Settings
 from shared.store.records import recording
 from shared.watching import ConfigurationWatch
-from workers.relay.schedules import keep_schedules
+from workers.relay.duties import Duties
+from workers.relay.metrics import RelayMetrics
+from workers.relay.schedules import Schedules
 
 
 pytestmark = pytest.mark.anyio
@@ -29,6 +32,13 @@ def lab() -> Iterator[Lab]:
     with running_lab(seed=41) as lab:
         lab.set_limits({"paybook": Limit(calls=0, seconds=1)})
         yield lab
+
+
+async def keep_schedules(database_url: str, settings: Settings, config: Path) -> None:
+    """As a relay does, until cancelled."""
+    duties = Duties(RelayMetrics(CollectorRegistry()))
+    schedules = Schedules(database_url, settings, ConfigurationWatch(config), duties.progressed)
+    await duties.keep(schedules.duties())
 
 
 async def until(condition: Callable[[], Awaitable[object]], within: float = 30.0) -> None:
@@ -53,7 +63,7 @@ async def test_the_relay_reconciles_registers_and_listens(
         await recording.apply(db, [seen])
     settings = Settings(redis_url=SecretStr(redis.url), encryption_keys=(SecretStr(generate_key()),))
 
-    running = asyncio.create_task(keep_schedules(database_url, settings, ConfigurationWatch(config)))
+    running = asyncio.create_task(keep_schedules(database_url, settings, config))
     await until(lambda: db.fetchval("SELECT count(finished_at) = 3 FROM reconciliations"))
     await until(lambda: db.fetchval("SELECT count(*) = 1 FROM registrations"))
     await until(lambda: db.fetchval("SELECT count(*) = 3 FROM rhythms"))
@@ -74,7 +84,7 @@ async def test_nothing_is_reconciled_unless_the_settings_say_so(
     settings = Settings(redis_url=SecretStr(redis.url), encryption_keys=(SecretStr(generate_key()),))
     db = await asyncpg.connect(database_url)
 
-    running = asyncio.create_task(keep_schedules(database_url, settings, ConfigurationWatch(config)))
+    running = asyncio.create_task(keep_schedules(database_url, settings, config))
     await until(lambda: db.fetchval("SELECT count(*) > 0 FROM rhythms"))
     await until(lambda: asyncio.to_thread(lambda: lab.calls("paybook", "/v1/webhooks")["total"]))
     running.cancel()

@@ -5,6 +5,7 @@ and an event that is there already is left as it is.
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Collection, Sequence
 from uuid import UUID
 
@@ -20,8 +21,9 @@ log = structlog.get_logger("penstock.relay")
 BATCH_EVENTS = 200
 """At most 64 KiB of body each: about 13 MB in memory."""
 
-TICK_EVENTS = 10_000
-"""What else the relay does must get its turn."""
+ROUND_EVENTS = 10_000
+ROUND_SECONDS = 5.0
+"""A round ends in good time, however slow the stores are: one that lasts long is taken for one that hangs."""
 
 # Any fixed number but that of ``number_changes``: it names the lock among all users of this database.
 _LOCK = 0x73706F6F6C
@@ -38,9 +40,12 @@ class Draining:
         self._announce = announce
 
     async def drain(self, connection: Connection) -> int:
-        """Move what is there; returns how many events were. Raises StoreAway when Redis does not answer."""
-        drained = 0
-        while drained < TICK_EVENTS and (moved := await self._move(connection)):
+        """Move what is there, or a part of it; returns how many events that was.
+
+        Raises StoreAway when Redis does not answer.
+        """
+        drained, ends_at = 0, time.monotonic() + ROUND_SECONDS
+        while drained < ROUND_EVENTS and time.monotonic() < ends_at and (moved := await self._move(connection)):
             drained += moved
         if drained:
             log.info("the spool was drained", events=drained)

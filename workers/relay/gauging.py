@@ -1,10 +1,9 @@
-"""Asks the stores every few seconds what the relay's metrics show, on connections of its own."""
+"""Asks the stores every few seconds what the relay's metrics show; while one is away its figures stay as they were."""
 
-import asyncio
 import contextlib
+from types import TracebackType
+from typing import ClassVar, Final, Self
 
-import asyncpg
-import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
@@ -14,57 +13,67 @@ from shared.providers.account import AccountSettings
 from shared.providers.registry import PROVIDERS
 from shared.queue import HANDLERS, HANDLERS_QUEUE, queue_of
 from shared.redis_clients import open_redis
-from shared.store import gauging
-from shared.store.postgres import AWAY, Connection, connect_once
+from shared.store import gauging, stuck
+from shared.store.postgres import Connection
 from shared.store.tallying import progress
 from shared.watching import ConfigurationWatch
 from workers.relay.metrics import MOST_ACCOUNTS, RelayMetrics
 
 
-log = structlog.get_logger("penstock.relay")
-
-LOOK_SECONDS = 10.0
-REDIS_SECONDS = 2.0
-MOST_PARKED = 10_000
+REDIS_SECONDS: Final = 2.0
+MOST_PARKED: Final = 10_000
 
 
-async def keep_gauges(database_url: str, redis_url: str, watch: ConfigurationWatch, metrics: RelayMetrics) -> None:
-    """Until cancelled; while a store is away, its figures stay as they were."""
-    redis = open_redis(redis_url, seconds=REDIS_SECONDS, retries=0)
-    budgets = Budgets(redis_url)
-    try:
-        while True:
-            try:
-                connection = await connect_once(database_url)
-                try:
-                    await _ask_postgres(connection, watch, metrics)
-                finally:
-                    connection.terminate()
-            except (StoreAway, asyncpg.PostgresError, *AWAY) as error:
-                log.debug("Postgres cannot be asked for its figures", reason=str(error) or type(error).__name__)
-            try:
-                await _ask_redis(redis, budgets, watch, metrics)
-            except (StoreAway, RedisError, OSError) as error:
-                log.debug("Redis cannot be asked for its figures", reason=str(error) or type(error).__name__)
-            await asyncio.sleep(LOOK_SECONDS)
-    finally:
+class Gauging:
+    """Both looks; ``async with`` closes what they ask Redis by."""
+
+    LOOK_SECONDS: ClassVar[float] = 10.0
+
+    def __init__(self, redis_url: str, watch: ConfigurationWatch, metrics: RelayMetrics) -> None:
+        self._redis = open_redis(redis_url, seconds=REDIS_SECONDS, retries=0)
+        self._budgets = Budgets(redis_url)
+        self._watch = watch
+        self._metrics = metrics
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         with contextlib.suppress(RedisError, OSError):
-            await redis.aclose()
-            await budgets.close()
+            await self._redis.aclose()
+            await self._budgets.close()
+
+    async def ask_postgres(self, connection: Connection) -> None:
+        """What Postgres knows."""
+        await _ask_postgres(connection, self._watch, self._metrics)
+
+    async def ask_redis(self) -> None:
+        """What Redis knows. Raises StoreAway."""
+        try:
+            await _ask_redis(self._redis, self._budgets, self._watch, self._metrics)
+        except (RedisError, OSError) as error:
+            raise StoreAway(f"Redis does not answer: {error}") from None
 
 
 async def _ask_postgres(connection: Connection, watch: ConfigurationWatch, metrics: RelayMetrics) -> None:
     configuration = watch.current
     metrics.backlog(await progress(connection, [*PROVIDERS]))
-    names = await gauging.worker_processes(connection, configuration.timing.lease_seconds)
+    metrics.unplanned(await stuck.unplanned(connection, [*PROVIDERS]))
+    processes = await gauging.worker_processes(connection, configuration.timing.lease_seconds)
     # A process is named `worker-imin-paybook-4711`, after all whose events it follows up.
-    followed = [set(name.split("-")[1:-1]) for name in names]
+    followed = [set(process.name.split("-")[1:-1]) for process in processes]
     handlers = await gauging.handler_backlogs(connection, MOST_PARKED)
     metrics.handlers(handlers)
     wanted = [provider for provider, accounts in configuration.accounts.items() if accounts]
     if handlers:
         wanted.append(HANDLERS)
     metrics.workers({provider: sum(provider in each for each in followed) for provider in wanted})
+    failing = [(names, process.failing_seconds) for names, process in zip(followed, processes, strict=True)]
+    metrics.failing(
+        {provider: max((each for names, each in failing if provider in names), default=0.0) for provider in wanted}
+    )
     accounts = [(provider, account.name) for provider, account in _accounts(watch)]
     metrics.silent(await gauging.silent_accounts(connection, accounts))
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 from prometheus_client import REGISTRY, CollectorRegistry, Gauge
 
 from shared.store.lifecycle import EVENT_STATES
+from shared.store.stuck import Unplanned
 
 
 MOST_ACCOUNTS: Final = 200
@@ -24,9 +25,28 @@ class RelayMetrics:
         def gauge(name: str, about: str, *labels: str) -> Gauge:
             return Gauge(name, about, labels, multiprocess_mode="livemostrecent", registry=registry)
 
-        self._ticked = gauge("penstock_relay_ticked_timestamp_seconds", "When a relay last finished a tick")
+        self._ticked = gauge(
+            "penstock_relay_ticked_timestamp_seconds", "Since when a relay has drained, queued and woken all it had to"
+        )
+        self._duty = gauge(
+            "penstock_relay_duty_succeeded_timestamp_seconds",
+            "When a duty of the relay last succeeded, or its relay began",
+            "duty",
+        )
         self._events = gauge("penstock_events", "Events by state", "provider", "state")
-        self._oldest = gauge("penstock_oldest_due_seconds", "Age of the oldest unfinished event", "provider")
+        self._oldest = gauge(
+            "penstock_oldest_due_seconds", "For how long the oldest work that could be done has been due", "provider"
+        )
+        self._unplanned = gauge(
+            "penstock_unplanned_oldest_seconds",
+            "For how long the next event to be planned has stood without a step",
+            "provider",
+        )
+        self._failing = gauge(
+            "penstock_worker_failing_seconds",
+            "For how long a worker process has only failed, of all the longest",
+            "provider",
+        )
         self._queue = gauge("penstock_queue_messages", "Messages that wait for a worker, in Redis", "queue")
         self._workers = gauge("penstock_worker_processes", "Processes whose lease is in force", "provider")
         self._budget = gauge(
@@ -48,10 +68,27 @@ class RelayMetrics:
         self._parked = gauge("penstock_handovers_parked", "Hand-overs that wait for a person, up to 10,000", "handler")
         self._open: set[tuple[str, str, str]] = set()
         self._handlers: set[str] = set()
+        self._planned: set[str] = set()
 
-    def ticked(self) -> None:
-        """A tick was finished."""
-        self._ticked.set_to_current_time()
+    def ticked(self, at: float) -> None:
+        """All that is promised has been done at this time (seconds since 1970) or later."""
+        self._ticked.set(at)
+
+    def duty(self, name: str, at: float) -> None:
+        """A duty has succeeded at this time (seconds since 1970)."""
+        self._duty.labels(name).set(at)
+
+    def unplanned(self, found: Iterable[Unplanned]) -> None:
+        """The event of each provider that has stood longest without a step; of the others there is none."""
+        seconds = {each.provider: each.seconds for each in found}
+        for provider in self._planned.union(seconds):
+            self._unplanned.labels(provider).set(seconds.get(provider, 0.0))
+        self._planned |= seconds.keys()
+
+    def failing(self, seconds: Mapping[str, float]) -> None:
+        """For how long a process that follows up each provider's events has only failed."""
+        for provider, longest in seconds.items():
+            self._failing.labels(provider).set(longest)
 
     def backlog(self, progress: Iterable[Mapping[str, Any]]) -> None:
         """What ``shared.store.tallying.progress`` found."""

@@ -1,18 +1,20 @@
 """The relay: queues again whatever is due, so that a lost message, a flushed Redis or a dead worker loses nothing.
 
-Any number may run: rows are taken by SKIP LOCKED and stamped before the message is sent, a bounded number a tick.
+Any number may run: rows are taken by SKIP LOCKED and stamped, a bounded number a round. Each duty is a loop of its own:
+what was acknowledged is drained, queued and handed over whatever becomes of the housekeeping.
 """
 
 import asyncio
-import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from uuid import UUID
 
 import structlog
+from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from shared.configuration import Configuration
 from shared.errors import StoreAway
 from shared.heartbeat import beat
 from shared.providers.registry import PROVIDERS
@@ -21,33 +23,40 @@ from shared.queue import HAND_OVER_TASK, HANDLERS_QUEUE, fetch_task, plan_task, 
 from shared.redis_clients import open_redis
 from shared.settings import Settings
 from shared.spool import Spool
-from shared.store import quarantine, queueing, returning
-from shared.store.postgres import AWAY, Connection, Pool, open_pool
+from shared.store import duties as told_duties
+from shared.store import finishing, quarantine, queueing, returning
+from shared.store.postgres import Connection, Pool, acquired, open_pool
 from shared.store.records.numbering import number_backlog
 from shared.watching import ConfigurationWatch
 from workers.hand_over.waking import WakingHandlers
 from workers.relay.draining import Draining
-from workers.relay.gauging import keep_gauges
-from workers.relay.lapsing import end_lapsed_leases
+from workers.relay.duties import Duties, Duty
+from workers.relay.gauging import Gauging
+from workers.relay.lapsing import Lapsing
 from workers.relay.metrics import relay_metrics
-from workers.relay.schedules import keep_schedules
-from workers.transactions import CONFLICTS
+from workers.relay.schedules import Schedules
 
 
 log = structlog.get_logger("penstock.relay")
 
 TICK_SECONDS = 0.5
 NUMBERING_SECONDS = 0.5
-"""So much of a tick goes at most to a backlog of changes: what is due must not wait for all of it, nor is the numbering
-of what a large refresh brings to take half a processor from the refresh."""
+"""So much of a round goes at most to a backlog of changes, and as much is rest: the numbering of what a large refresh
+brings is not to take a whole processor from the refresh."""
 HOUSEKEEPING_SECONDS = 10.0
+WELCOME_SECONDS = 5.0
+WELCOME_MORE_SECONDS = 0.25
+"""Between 500 events that go on and the next 500: they come slower than they are queued, so what is due meanwhile does
+not have to wait behind all of them."""
+TELL_SECONDS = 5.0
+RETRY_START_SECONDS = 1.0
 REDIS_SECONDS = 2.0
-LONGEST_TICK_SECONDS = 60.0
-"""Whatever takes longer waits for what has no deadline: the heartbeat stops, and the relay is started anew."""
 IDS_A_TICK = 2000
 IDS_A_MESSAGE = 100
 LONG_QUEUE = 100
 """A queue with this many messages gets no copies: its workers take up whatever is due with each message anyway."""
+
+_Work = Callable[[Connection], Awaitable[object]]
 
 
 class Relay:
@@ -60,86 +69,113 @@ class Relay:
             )
         self._settings = settings
         self._database_url = settings.database_url.get_secret_value()
-        redis_url = self._redis_url = settings.redis_url.get_secret_value()
+        self._redis_url = settings.redis_url.get_secret_value()
         self._metrics = relay_metrics()
         self._watch = ConfigurationWatch(settings.config)
-        self._publisher = Publisher(redis_url, self._watch.current.timing, PROVIDERS)
-        # The next tick is the retry.
-        self._redis = open_redis(redis_url, seconds=REDIS_SECONDS, retries=0)
-        self._draining = Draining(Spool(self._redis), PROVIDERS, self._announce)
-        self._waking = WakingHandlers(lambda name: self._publisher.publish(HAND_OVER_TASK, HANDLERS_QUEUE, [name]))
-        self._seen_version = 0
-        self._kept_house_at = 0.0
+        self._publisher = Publisher(self._redis_url, self._watch.current.timing, PROVIDERS)
+        self._duties = Duties(self._metrics)
         self._heartbeat = heartbeat
-        self._ticked_at = time.monotonic()
+        self._welcomed = 0
 
     async def run(self) -> None:
-        """Tick until cancelled; a store that is away is waited for."""
-        task = asyncio.current_task()
-        pool: Pool | None = None
-        background = [
-            asyncio.create_task(self._watch.run()),
-            asyncio.create_task(end_lapsed_leases(self._database_url, self._watch)),
-            asyncio.create_task(keep_schedules(self._database_url, self._settings, self._watch)),
-            asyncio.create_task(keep_gauges(self._database_url, self._redis_url, self._watch, self._metrics)),
-        ]
+        """Keep every duty until cancelled; a store that is away is waited for."""
+        background = [asyncio.create_task(self._watch.run())]
         if self._heartbeat:
             background.append(asyncio.create_task(beat(self._heartbeat, lambda: self.goes_on)))
         try:
-            # redis-py can lose a cancellation that comes while it reads; the task still knows of it.
-            while not (task and task.cancelling()):
-                try:
-                    pool = pool or await open_pool(self._database_url, name="relay", size=2)
-                    async with pool.acquire() as connection:
-                        await self._tick(connection)
-                    self._metrics.ticked()
-                except (StoreAway, *AWAY, *CONFLICTS) as error:
-                    log.warning("a store is away; trying again", reason=str(error) or type(error).__name__)
-                self._ticked_at = time.monotonic()
-                await asyncio.sleep(TICK_SECONDS)
+            # The next round is the retry.
+            async with (
+                _closed(open_redis(self._redis_url, seconds=REDIS_SECONDS, retries=0)) as redis,
+                Gauging(self._redis_url, self._watch, self._metrics) as gauging,
+                self._pool() as pool,
+            ):
+                await self._duties.keep(self._all(redis, gauging, pool))
         finally:
             for task in background:
                 task.cancel()
-            if pool is not None:
-                pool.terminate()
-            await self._redis.aclose()
             self._publisher.close()
 
     @property
     def goes_on(self) -> bool:
-        """Whether it ticks, or waits for a store as it should; not while one tick takes too long."""
-        return time.monotonic() - self._ticked_at < LONGEST_TICK_SECONDS
+        """Whether it works, or waits for a store as it should; not while a round of what is promised takes too long."""
+        return self._duties.goes_on
 
-    async def _tick(self, connection: Connection) -> None:
-        configuration = self._watch.current
-        await self._waking.register(connection, configuration)
+    @asynccontextmanager
+    async def _pool(self) -> AsyncIterator[Pool]:
+        """A connection for each duty at once; opened as soon as Postgres is there, and it outlives its restarts."""
+        while True:
+            try:
+                pool = await open_pool(self._database_url, name="relay", size=_POOLED)
+                break
+            except StoreAway as error:
+                log.warning("a store is away; trying again", reason=str(error))
+            await asyncio.sleep(RETRY_START_SECONDS)
+        try:
+            yield pool
+        finally:
+            pool.terminate()
+
+    def _all(self, redis: Redis, gauging: Gauging, pool: Pool) -> Sequence[Duty]:
+        draining = Draining(Spool(redis), PROVIDERS, self._announce)
+        waking = WakingHandlers(lambda name: self._publisher.publish(HAND_OVER_TASK, HANDLERS_QUEUE, [name]))
+        lapsing = Lapsing(self._watch)
+
+        def on(work: _Work) -> Callable[[], Awaitable[object]]:
+            return partial(self._on, pool, work)
+
+        return (
+            Duty("drain-spool", TICK_SECONDS, on(draining.drain), promised=True),
+            Duty("queue-due", TICK_SECONDS, on(partial(self._queue, redis)), promised=True),
+            Duty("wake-handlers", TICK_SECONDS, on(waking.wake), promised=True),
+            Duty("number-changes", TICK_SECONDS, on(partial(self._number, waking))),
+            Duty("welcome-accounts", WELCOME_SECONDS, on(self._welcome), more_seconds=WELCOME_MORE_SECONDS),
+            Duty("lapse-handovers", waking.LAPSE_SECONDS, on(partial(waking.lapse, self._watch))),
+            Duty("end-leases", lapsing.every_seconds, on(lapsing.look)),
+            Duty("settle-events", TICK_SECONDS, on(finishing.settle_the_rest)),
+            Duty("fold-tallies", HOUSEKEEPING_SECONDS, on(queueing.fold_tallies)),
+            Duty("lapse-quarantine", HOUSEKEEPING_SECONDS, on(_lapse_quarantine)),
+            Duty("gauge-postgres", gauging.LOOK_SECONDS, on(gauging.ask_postgres)),
+            Duty("gauge-redis", gauging.LOOK_SECONDS, gauging.ask_redis),
+            Duty("tell-standing", TELL_SECONDS, on(self._tell)),
+            *Schedules(self._database_url, self._settings, self._watch, self._duties.progressed).duties(),
+        )
+
+    async def _on(self, pool: Pool, work: _Work) -> object:
+        async with acquired(pool, self._database_url) as connection:
+            return await work(connection)
+
+    async def _number(self, waking: WakingHandlers, connection: Connection) -> None:
+        # In this order: a new handler begins with now, which is the highest number that was given before it was known.
+        await waking.register(connection, self._watch.current)
         await number_backlog(connection, NUMBERING_SECONDS)
-        housekeeping = time.monotonic() - self._kept_house_at > HOUSEKEEPING_SECONDS
-        if housekeeping or self._watch.version != self._seen_version:
-            self._seen_version = self._watch.version
-            await self._welcome(connection, configuration)
-            await queueing.fold_tallies(connection)
-            await quarantine.lapse(connection)
-            self._kept_house_at = time.monotonic()
-        await self._draining.drain(connection)
-        await self._queue(connection)
-        await self._waking.tick(connection, configuration)
 
-    async def _welcome(self, connection: Connection, configuration: Configuration) -> None:
-        """What waited for an account that is (again) configured goes on.
+    async def _welcome(self, connection: Connection) -> bool:
+        """What waited for an account that is (again) configured goes on; whether there is more of it.
 
         Again and again, not only when the settings change: a worker that saw the change later parks events after it.
         """
-        accounts = [(provider, name) for provider, accounts in configuration.accounts.items() for name in accounts]
-        if went_on := await returning.go_on(connection, accounts):
-            log.info("accounts are configured again; their events go on", events=went_on)
+        accounts = await returning.with_room(connection, self._watch.accounts())
+        went_on = await returning.go_on(connection, accounts)
+        self._welcomed += went_on
+        if went_on == returning.AT_ONCE:
+            return True
+        if self._welcomed:
+            log.info("accounts are configured again; their events go on", events=self._welcomed)
+            self._welcomed = 0
+        return False
 
-    async def _queue(self, connection: Connection) -> None:
-        providers = await self._with_room()
+    async def _tell(self, connection: Connection) -> None:
+        await told_duties.tell(connection, self._duties.told())
+
+    async def _queue(self, redis: Redis, connection: Connection) -> bool:
+        """Queue what is due; whether there may be more of it."""
+        providers, more = await _with_room(redis), False
         for due, task in ((queueing.due_events, plan_task), (queueing.due_fetches, fetch_task)):
-            async with connection.transaction():
-                for provider, ids in await due(connection, providers, IDS_A_TICK):
-                    await asyncio.to_thread(self._publish, task(provider), queue_of(provider), ids)
+            found = await due(connection, providers, IDS_A_TICK)
+            more |= sum(len(ids) for _, ids in found) == IDS_A_TICK
+            for provider, ids in found:
+                await asyncio.to_thread(self._publish, task(provider), queue_of(provider), ids)
+        return more
 
     def _announce(self, provider: str, events: Sequence[UUID]) -> None:
         self._publish(plan_task(provider), queue_of(provider), events)
@@ -149,13 +185,30 @@ class Relay:
         for start in range(0, len(plain), IDS_A_MESSAGE):
             self._publisher.publish(task, queue, [plain[start : start + IDS_A_MESSAGE]])
 
-    async def _with_room(self) -> list[str]:
-        """The providers whose queues take more, asked for all at once."""
-        try:
-            async with self._redis.pipeline(transaction=False) as asking:
-                for provider in PROVIDERS:
-                    asking.llen(queue_of(provider))
-                lengths = await asking.execute()
-        except (RedisError, OSError) as error:
-            raise StoreAway(f"Redis does not answer: {error}") from None
-        return [provider for provider, length in zip(PROVIDERS, lengths, strict=True) if length < LONG_QUEUE]
+
+_POOLED = 12
+"""As many as there are duties that take one: none waits for the connection of another."""
+
+
+async def _lapse_quarantine(connection: Connection) -> bool:
+    return await quarantine.lapse(connection) == quarantine.LAPSE_AT_ONCE
+
+
+@asynccontextmanager
+async def _closed(redis: Redis) -> AsyncIterator[Redis]:
+    try:
+        yield redis
+    finally:
+        await redis.aclose()
+
+
+async def _with_room(redis: Redis) -> list[str]:
+    """The providers whose queues take more, asked for all at once."""
+    try:
+        async with redis.pipeline(transaction=False) as asking:
+            for provider in PROVIDERS:
+                asking.llen(queue_of(provider))
+            lengths = await asking.execute()
+    except (RedisError, OSError) as error:
+        raise StoreAway(f"Redis does not answer: {error}") from None
+    return [provider for provider, length in zip(PROVIDERS, lengths, strict=True) if length < LONG_QUEUE]

@@ -1,13 +1,13 @@
-"""What the relay does by the clock, beside its ticks: listens for silence, reconciles, watches registrations, retains.
+"""What the relay does by the clock: listens for silence, reconciles, watches registrations, retains.
 
 Each on a connection of its own; any number of relays may run, for rows and locks in Postgres decide who does what.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 
-import asyncpg
 import structlog
 
 from shared.blobs import BlobStore
@@ -18,8 +18,9 @@ from shared.providers.paybook.settings import PaybookAccount
 from shared.sealing import Keys
 from shared.settings import Settings
 from shared.store.gaps import rhythms, walks
-from shared.store.postgres import AWAY, Connection, connect_once
+from shared.store.postgres import Connection, connect_once
 from shared.watching import ConfigurationWatch
+from workers.relay.duties import Duty
 from workers.relay.retaining import Retaining
 
 
@@ -28,42 +29,41 @@ log = structlog.get_logger("penstock.relay")
 LOOK_SECONDS = 15.0
 AGAIN_SECONDS = 600.0
 """A walk that stopped goes on after this time."""
+PATIENCE_SECONDS = 600.0
+"""Calls to a provider take their time: a page of a walk may wait for its budget."""
 
 
-async def keep_schedules(database_url: str, settings: Settings, watch: ConfigurationWatch) -> None:
-    """Until cancelled; a store that is away is waited for."""
-    schedules = _Schedules(settings, watch)
-    async with asyncio.TaskGroup() as tasks:
-        for due in (schedules.listen, schedules.reconcile, schedules.watch_registrations, schedules.retain):
-            tasks.create_task(_again_and_again(database_url, due))
+class Schedules:
+    """What is due, by the settings in force. ``progressed`` is told that a duty whose rounds are long came further."""
 
-
-async def _again_and_again(database_url: str, due: Callable[[Connection], Awaitable[None]]) -> None:
-    while True:
-        try:
-            connection = await connect_once(database_url)
-            try:
-                while True:
-                    await due(connection)
-                    await asyncio.sleep(LOOK_SECONDS)
-            finally:
-                connection.terminate()
-        except (PenstockError, asyncpg.PostgresError, *AWAY) as error:
-            log.warning("what is done by the clock is put off", reason=str(error) or type(error).__name__)
-        except Exception:
-            # A fault of ours in one of these must not end the others, nor the relay's own work.
-            log.exception("what is done by the clock failed")
-        await asyncio.sleep(LOOK_SECONDS)
-
-
-class _Schedules:
-    """What is due, by the settings in force."""
-
-    def __init__(self, settings: Settings, watch: ConfigurationWatch) -> None:
+    def __init__(
+        self, database_url: str, settings: Settings, watch: ConfigurationWatch, progressed: Callable[[str], None]
+    ) -> None:
+        self._database_url = database_url
         self._settings = settings
         self._watch = watch
+        self._progressed = progressed
         self._not_before: dict[tuple[str, str], float] = {}
         self._looked_at: dict[str, float] = {}
+
+    def duties(self) -> Sequence[Duty]:
+        """Each with a connection of its own, which may hold a lock for longer than a transaction."""
+        return [
+            Duty(name, LOOK_SECONDS, partial(self._alone, due), patience_seconds=PATIENCE_SECONDS)
+            for name, due in (
+                ("listen-for-silence", self.listen),
+                ("reconcile", self.reconcile),
+                ("watch-registrations", self.watch_registrations),
+                ("retain", self.retain),
+            )
+        ]
+
+    async def _alone(self, due: Callable[[Connection], Awaitable[None]]) -> None:
+        connection = await connect_once(self._database_url)
+        try:
+            await due(connection)
+        finally:
+            connection.terminate()
 
     async def listen(self, connection: Connection) -> None:
         """Learn when accounts speak, and warn of silence that is unusual."""
@@ -96,7 +96,8 @@ class _Schedules:
 
         keys = Keys.parse(self._settings.encryption_keys)
         async with surveyor(self._settings) as asking:
-            walk = Reconciliation(connection, asking, keys, self._watch.current, provider, account)
+            tell = partial(self._moved, "reconcile")
+            walk = Reconciliation(connection, asking, keys, self._watch.current, provider, account, tell)
             report = await walk.run()
         counts = report.tally._asdict()
         if report.stopped:
@@ -106,6 +107,9 @@ class _Schedules:
             )
         else:
             log.info("reconciled", provider=provider, account=account.name, **counts)
+
+    def _moved(self, duty: str, *_: object) -> None:
+        self._progressed(duty)
 
     async def retain(self, connection: Connection) -> None:
         """Remove what is older than the settings say."""

@@ -81,7 +81,7 @@ async def _kill_workers(stage: Stage) -> None:
 @BOOK.add(
     "relay-killed",
     needs={"redis"},
-    protects="rows are stamped and queued in one transaction; the next relay reads the same rows",
+    protects="what was stamped and whose message was not sent is queued again ten seconds later, by any relay",
 )
 async def relay_killed(stage: Stage) -> None:
     """Redis takes no message during the load, so that all depends on the relay, which is killed (SIGKILL) after it."""

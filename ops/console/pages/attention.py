@@ -9,6 +9,7 @@ from starlette.responses import RedirectResponse, Response
 
 from ops import advice
 from ops.console.forms import Form, given_reason
+from ops.console.pages.overview import stuck_now
 from ops.console.rendering import page
 from ops.console.retrying import Background, Order, TooMany
 from shared.providers.registry import PROVIDERS
@@ -37,6 +38,7 @@ async def show(request: Request) -> Response:
         "groups": ordered,
         "advice": told,
         "recent": [(run, asked(run)) for run in recent],
+        "stuck": await stuck_now(request),
         "discarding": request.query_params.get("said") == "discarding",
     }
     return page(request, "attention.html", context)

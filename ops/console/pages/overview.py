@@ -1,5 +1,6 @@
 """Overview: counts per provider, how each is acknowledged and called, and what came in the last hour and day."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from starlette.requests import Request
@@ -8,8 +9,11 @@ from starlette.responses import JSONResponse, Response
 from ops.console.charts import chart
 from ops.console.pulse import DAY_MINUTES, Pulse
 from ops.console.rendering import page
+from ops.stuck import Stuck, stuck
 from shared.providers.registry import PROVIDERS
+from shared.store.reading.connecting import reading
 from shared.store.reading.counting import stats
+from shared.store.reading.stuck import standing
 
 
 async def show(request: Request) -> Response:
@@ -20,13 +24,22 @@ async def show(request: Request) -> Response:
         chart("Last day", "in half an hour", pulse.bars(minutes=DAY_MINUTES, width=30)),
     ]
     standings = await request.app.state.standings.now()
-    return page(request, "overview.html", {"rows": await _rows(request), "standings": standings, "charts": charts})
+    rows, found = await _rows(request), await stuck_now(request)
+    return page(request, "overview.html", {"rows": rows, "standings": standings, "charts": charts, "stuck": found})
 
 
 async def api_stats(request: Request) -> Response:
     """The same figures, for the overview's script."""
     standings = {each["provider"]: each for each in await request.app.state.standings.now()}
     return JSONResponse([{**row, "standing": standings[row["provider"]]} for row in await _rows(request)])
+
+
+async def stuck_now(request: Request) -> Sequence[Stuck]:
+    """What is stuck."""
+    configuration = request.app.state.watch.current
+    async with reading(request.app.state.engine) as connection:
+        found = await standing(connection, list(PROVIDERS), configuration.timing.lease_seconds)
+    return stuck(found, configuration.watch.stuck_minutes)
 
 
 async def _rows(request: Request) -> list[Any]:

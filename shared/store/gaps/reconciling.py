@@ -175,19 +175,29 @@ async def step(
 
 
 async def _make_events(connection: Connection, walk: Walk, repairs: Sequence[Repair]) -> set[UUID]:
-    """The events that were made: those whose identity is new, or whose first event was given up."""
+    """The events that were made: those whose identity is new, or whose first event was given up or is over.
+
+    One that was done before this walk began left the difference as it is: it may have been given a stale answer, so it
+    is asked again, once a walk.
+    """
     rows = await connection.fetch(
         """
         INSERT INTO identities AS i (provider, account, identity, event_id)
         SELECT $1, $2, * FROM unnest($3::text[], $4::uuid[])
         ON CONFLICT (provider, account, identity) DO UPDATE SET event_id = EXCLUDED.event_id
-        WHERE EXISTS (SELECT FROM events e WHERE e.id = i.event_id AND e.state IN ('failed', 'parked'))
+        WHERE EXISTS (
+            SELECT FROM events e WHERE e.id = i.event_id AND (
+                e.state IN ('failed', 'parked')
+                OR (e.state = 'done' AND e.finished_at < (SELECT began_at FROM reconciliations WHERE id = $5))
+            )
+        )
         RETURNING event_id
         """,
         walk.provider,
         walk.account,
         [repair.identity for repair in repairs],
         [repair.event for repair in repairs],
+        walk.id,
     )
     made = {row["event_id"] for row in rows}
     chosen = [repair for repair in repairs if repair.event in made]

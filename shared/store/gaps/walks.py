@@ -2,11 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from shared.store.postgres import Connection
+
+
+GIVEN_UP_AT_ONCE: Final = 10
+FORGOTTEN_AT_ONCE: Final = 10_000
 
 
 class Tally(NamedTuple):
@@ -52,21 +56,6 @@ async def open_walk(
             since,
             dry_run,
         )
-        await connection.execute(
-            """
-            WITH given_up AS (
-                DELETE FROM reconciliations
-                WHERE provider = $1 AND account = $2 AND finished_at IS NULL AND dry_run = $4
-                  AND id IS DISTINCT FROM $3
-                RETURNING id
-            )
-            DELETE FROM reconciliation_sights WHERE reconciliation IN (SELECT id FROM given_up)
-            """,
-            provider,
-            account,
-            unfinished[0]["id"] if unfinished else None,
-            dry_run,
-        )
         rows = unfinished or await connection.fetch(
             "INSERT INTO reconciliations (provider, account, since, dry_run) VALUES ($1, $2, $3, $4) RETURNING *",
             provider,
@@ -75,6 +64,7 @@ async def open_walk(
             dry_run,
         )
     row = rows[0]
+    await _give_up(connection, provider, account, row["id"], dry_run=dry_run)
     return Walk(
         row["id"],
         provider,
@@ -89,9 +79,43 @@ async def open_walk(
 
 async def finish(connection: Connection, walk: Walk) -> None:
     """The walk has seen everything; what it kept to compare with is no longer needed."""
-    async with connection.transaction():
-        await connection.execute("UPDATE reconciliations SET finished_at = now() WHERE id = $1", walk.id)
-        await connection.execute("DELETE FROM reconciliation_sights WHERE reconciliation = $1", walk.id)
+    await connection.execute("UPDATE reconciliations SET finished_at = now() WHERE id = $1", walk.id)
+    await _forget_sights(connection, walk.id)
+
+
+async def _give_up(connection: Connection, provider: str, account: str, kept: int, *, dry_run: bool) -> None:
+    """Forget the account's walks that nobody goes on with, and what one that has finished did not come to forget."""
+    rows = await connection.fetch(
+        """
+        SELECT id, finished_at IS NULL AS unfinished FROM reconciliations
+        WHERE provider = $1 AND account = $2 AND id <> $3 AND (finished_at IS NOT NULL OR dry_run = $4)
+        ORDER BY id DESC LIMIT $5
+        """,
+        provider,
+        account,
+        kept,
+        dry_run,
+        GIVEN_UP_AT_ONCE,
+    )
+    for row in rows:
+        await _forget_sights(connection, row["id"])
+        if row["unfinished"]:
+            await connection.execute("DELETE FROM reconciliations WHERE id = $1", row["id"])
+
+
+async def _forget_sights(connection: Connection, walk: int) -> None:
+    """A large account has a million of them: so many at a time."""
+    while True:
+        status = await connection.execute(
+            """
+            DELETE FROM reconciliation_sights
+            WHERE ctid = ANY(ARRAY(SELECT ctid FROM reconciliation_sights WHERE reconciliation = $1 LIMIT $2))
+            """,
+            walk,
+            FORGOTTEN_AT_ONCE,
+        )
+        if int(status.rpartition(" ")[2]) < FORGOTTEN_AT_ONCE:
+            return
 
 
 async def finished_since(connection: Connection, provider: str, account: str, moment: datetime) -> bool:

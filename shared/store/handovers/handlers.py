@@ -33,7 +33,7 @@ async def register(connection: Connection, handlers: Sequence[NewHandler]) -> No
 
 
 async def wake(connection: Connection) -> list[str]:
-    """Stamp, within the caller's transaction, the handlers that have something to do; returns their names.
+    """Stamp the handlers that have something to do; returns their names, for a message after the commit.
 
     Costs next to nothing where there is no handler. One whose circuit is open, that is stopped, or of which all waits
     for later attempts has nothing to do.

@@ -69,6 +69,10 @@ async def reading(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
         raise
     except AWAY as error:
         raise _away(engine, error) from None
+    except asyncpg.UndefinedTableError:  # of what asks asyncpg itself
+        raise StoreAway(NO_TABLES) from None
+    except asyncpg.InsufficientPrivilegeError:
+        raise SettingsError(NOT_PERMITTED) from None
     except ProgrammingError as error:
         match getattr(error.orig, "sqlstate", ""):
             case asyncpg.UndefinedTableError.sqlstate:

@@ -2,20 +2,19 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
-from sqlalchemy import BigInteger, Float, Text, cast, column, func, select, values
+from sqlalchemy import BigInteger, cast, func, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from shared.queue import queue_of
-from shared.store.reading.connecting import reading
+from shared.store.reading.connecting import driver_of, reading
 from shared.store.reading.shapes import ProviderStats
-from shared.store.schema import EVENT_STATES, FETCH_STATES, events, tallies
+from shared.store.schema import EVENT_STATES, FETCH_STATES, tallies
+from shared.store.stuck import OLDEST_DUE
 
 
-_UNFINISHED = ("received", "processing", "waiting")
 _REDIS_SECONDS = 2.0
 
 _SUMS = select(
@@ -30,7 +29,8 @@ async def stats(engine: AsyncEngine, redis: Redis | None, providers: Sequence[st
     """
     async with reading(engine) as connection:
         sums = {(row[0], row[1], row[2]): row[3] for row in await connection.execute(_SUMS)}
-        ages = {row[0]: row[1] for row in await connection.execute(_oldest(providers))}
+        driver = await driver_of(connection)
+        ages = {row["provider"]: row["seconds"] for row in await driver.fetch(OLDEST_DUE, providers)}
     lengths = await _queue_lengths(redis, providers)
     found: list[ProviderStats] = []
     for provider in providers:
@@ -48,17 +48,6 @@ async def stats(engine: AsyncEngine, redis: Redis | None, providers: Sequence[st
             }
         )
     return found
-
-
-def _oldest(providers: Sequence[str]) -> Any:
-    """The age in seconds of each provider's oldest unfinished event: one step into a partial index each."""
-    names = values(column("provider", Text), name="names").data([(provider,) for provider in providers])
-    age = (
-        select(func.extract("epoch", func.clock_timestamp() - func.min(events.c.received_at)))
-        .where(events.c.provider == names.c.provider, events.c.state.in_(_UNFINISHED))
-        .scalar_subquery()
-    )
-    return select(names.c.provider, cast(age, Float))
 
 
 async def _queue_lengths(redis: Redis | None, providers: Sequence[str]) -> dict[str, int]:
