@@ -6,10 +6,14 @@ from uuid import UUID
 
 from shared.store.handovers.handing_over import FAILURES_TO_OPEN, Delivered, Subscription
 from shared.store.postgres import Connection
+from shared.store.text import storable
 
 
 DEATHS = 3
 """So many worker processes may die of one hand-over before it is parked; a restart in its middle counts as well."""
+
+DETAIL_CHARACTERS = 500
+"""So much of what an application said is kept."""
 
 OPEN_SECONDS = 1.0
 LONGEST_OPEN_SECONDS = 60.0
@@ -23,7 +27,7 @@ async def commit(connection: Connection, subscription: Subscription, results: Se
             """
             WITH settled AS (
                 UPDATE handovers h SET
-                    state = r.state, status = r.status, error_reason = r.reason, error_detail = left(r.detail, 500),
+                    state = r.state, status = r.status, error_reason = r.reason, error_detail = r.detail,
                     attempts = attempts - CASE WHEN r.counted THEN 0 ELSE 1 END, due_at = now() + r.wait,
                     finished_at = CASE WHEN r.state <> 'waiting' THEN now() END, claimed_by = NULL, token = NULL
                 FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::int[], $5::text[], $6::text[], $7::interval[],
@@ -38,7 +42,7 @@ async def commit(connection: Connection, subscription: Subscription, results: Se
             [result.state for result in results],
             [result.status for result in results],
             [result.reason for result in results],
-            [result.detail or None for result in results],
+            [storable(result.detail, DETAIL_CHARACTERS) or None for result in results],
             [timedelta(seconds=result.wait_seconds) for result in results],
             [result.counted for result in results],
         )
@@ -84,7 +88,7 @@ async def _tell(connection: Connection, subscription: Subscription, results: Seq
             "UPDATE handlers SET stopped_reason = $2, stopped_detail = $3, stopped_target = $4 WHERE name = $1",
             subscription.name,
             gone.reason,
-            gone.detail,
+            storable(gone.detail, DETAIL_CHARACTERS),
             subscription.target,
         )
 
