@@ -12,6 +12,9 @@ from shared.store.text import storable
 DEATHS = 3
 """So many worker processes may die of one hand-over before it is parked; a restart in its middle counts as well."""
 
+AT_ONCE = 1000
+"""So many are made due again in one statement; a process, which has one handler at a time, never holds more."""
+
 DETAIL_CHARACTERS = 500
 """So much of what an application said is kept."""
 
@@ -98,14 +101,20 @@ async def give_back(connection: Connection, worker: UUID) -> None:
     await connection.execute(
         """
         UPDATE handovers SET state = 'pending', claimed_by = NULL, token = NULL, due_at = now()
-        WHERE state = 'running' AND claimed_by = $1
+        WHERE id IN (
+            SELECT id FROM handovers WHERE state = 'running' AND claimed_by = $1
+            ORDER BY handler, lane LIMIT $2 FOR UPDATE SKIP LOCKED
+        )
         """,
         worker,
+        AT_ONCE,
     )
 
 
 async def lapse(connection: Connection, longest_seconds: float) -> int:
     """Make due again what dead processes held, or anybody for longer than a task may take; returns how many.
+
+    A bounded number; the next call goes on.
 
     What was claimed alone and took its process down ``DEATHS`` times is parked as ``poison``.
     """
@@ -119,11 +128,16 @@ async def lapse(connection: Connection, longest_seconds: float) -> int:
             error_detail = CASE WHEN alone THEN
                 'its worker process died ' || deaths + 1 || ' times while the handler had it' ELSE error_detail END,
             claimed_by = NULL, token = NULL, due_at = now()
-        WHERE state = 'running'
-          AND (began_at < now() - make_interval(secs => $1)
-               OR NOT EXISTS (SELECT FROM worker_processes w WHERE w.id = handovers.claimed_by))
+        WHERE id IN (
+            SELECT id FROM handovers h
+            WHERE state = 'running'
+              AND (began_at < now() - make_interval(secs => $1)
+                   OR NOT EXISTS (SELECT FROM worker_processes w WHERE w.id = h.claimed_by))
+            ORDER BY handler, lane LIMIT $3 FOR UPDATE OF h SKIP LOCKED
+        )
         """,
         longest_seconds,
         DEATHS,
+        AT_ONCE,
     )
     return int(status.rpartition(" ")[2])
