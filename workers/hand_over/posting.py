@@ -12,6 +12,7 @@ from shared.providers.account import is_loopback
 from workers.addresses import socket_factory
 from workers.agent import USER_AGENT
 from workers.calling import NoAnswer
+from workers.hand_over.protocol import Connector
 
 
 READ_BYTES = 1024
@@ -58,7 +59,7 @@ class Poster:
             return known[1]
         host = urlsplit(handler.url).hostname or ""
         made = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
+            connector=Connector(
                 limit=handler.concurrency,
                 socket_factory=socket_factory(at_home=is_loopback(host), allow_private=handler.allow_private),
                 # a name is looked up for each connection: what was checked is what is connected to
@@ -83,8 +84,8 @@ class Poster:
 
 async def _beginning(answer: aiohttp.ClientResponse) -> bytes:
     """What the body begins with; nothing where it does not come: the status is the answer, whatever follows it."""
-    if answer.status == _NO_CONTENT and (answer.content_length or "transfer-encoding" in answer.headers):
-        # A body where there is none to be (RFC 9110, 15.3.5): the next answer on this connection would begin with it.
+    if answer.status == _NO_CONTENT and answer.content_length:
+        # It has no body and announces one, which may still be on its way: not on a connection that is used again.
         answer.close()
         return b""
     try:
