@@ -55,4 +55,4 @@ class Connector(aiohttp.TCPConnector):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         # aiohttp has no option for it; the test of an answer with a body behind a 204 tells if this has moved.
-        self._factory = partial(_HeadFirst, loop=self._loop)
+        self._factory = partial(_HeadFirst, loop=self._loop)  # type: ignore[assignment] # partial is invariant
