@@ -14,7 +14,7 @@ from ingress.waiting import Waiting, WaitingRoom
 from shared.background import Background
 from shared.errors import PenstockError, StoreAway
 from shared.store.inbox import NewEvent, insert
-from shared.store.postgres import ABOUT_DATA, connect_once
+from shared.store.postgres import ABOUT_DATA, AWAY, connect_once
 
 
 if TYPE_CHECKING:
@@ -85,28 +85,35 @@ class GroupCommit:
             async with asyncio.timeout(self._seconds):
                 await line.insert(events)
         except ABOUT_DATA as error:
-            if len(batch) > 1:
-                # One row must not take its neighbours down: each is tried alone.
-                for waiting in batch:
-                    await self._commit(line, [waiting])
-                return
-            self._log.exception(
-                "Postgres refuses an event",
-                provider=events[0].provider,
-                account=events[0].account,
-                event_id=str(events[0].id),
-            )
-            batch[0].settle(RowRefused(f"Postgres refuses the row: {type(error).__name__}"))
-        except Exception as error:  # noqa: BLE001 - whoever waits is told, and the committer goes on
+            await self._commit_apart(line, batch, error)
+        except (asyncpg.PostgresError, StoreAway, *AWAY) as error:
             reason = f"{type(error).__name__}: {error}"
             self._log.error("Postgres did not take a batch", events=len(batch), reason=reason)
             away = StoreAway(f"Postgres did not take the batch: {reason}")
             for waiting in batch:
                 waiting.settle(away)
+        except Exception as error:  # noqa: BLE001 - a fault of ours, in one of the events: whoever waits is told
+            await self._commit_apart(line, batch, error)
         else:
             for waiting in batch:
                 waiting.settle()
             self._tell(events)
+
+    async def _commit_apart(self, line: "_Line", batch: list[Waiting], error: Exception) -> None:
+        """One row must not take its neighbours down, nor tell of Postgres: each is tried alone."""
+        if len(batch) > 1:
+            for waiting in batch:
+                await self._commit(line, [waiting])
+            return
+        event = batch[0].event
+        self._log.error(
+            "Postgres refuses an event",
+            provider=event.provider,
+            account=event.account,
+            event_id=str(event.id),
+            exc_info=error,
+        )
+        batch[0].settle(RowRefused(f"Postgres refuses the row: {type(error).__name__}"))
 
     def _tell(self, events: list[NewEvent]) -> None:
         try:

@@ -70,6 +70,10 @@ _HANDOVER_STATES: Final = {
 _WAITING: Final = {
     "endpoint-gone": "the endpoint answered 410 and the handler is stopped: set another url, or"
     " `penstock handlers resume {handler}`",
+    "sealed": "its record cannot be opened: put the missing key back into PENSTOCK_ENCRYPTION_KEYS, behind the newest"
+    " one, or restore the record; it is tried again by itself",
+    "store-away": "a store was away, which used up no attempt: it is tried again by itself, nothing to do",
+    "fault": "a fault of Penstock's own, which the worker's log tells of: it is tried again by itself; report it",
     "slow-down": "the endpoint asked for a pause and gets the change after it: nothing to do",
 }
 _WAITING_OTHERWISE: Final = "it failed and is tried again by itself: if it keeps failing, mend the handler"

@@ -44,6 +44,16 @@ def on_screen(screen: TextIO, raised: ExcInfo) -> None:
     screen.write("\n" + told(raised[1]))
 
 
+def _said(error: BaseException) -> str:
+    """What it says, asked only where it is shown: an application's exception may be code that fails."""
+    if not isinstance(error, _OURS):
+        return _LEFT_OUT if error.args else ""
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - a class of the application's that is derived from one of ours
+        return ""
+
+
 def _parts(error: BaseException, seen: set[int]) -> Iterator[str]:
     seen.add(id(error))
     before, why = (error.__cause__, _CAUSE) if error.__cause__ else (error.__context__, _CONTEXT)
@@ -53,10 +63,9 @@ def _parts(error: BaseException, seen: set[int]) -> Iterator[str]:
     if error.__traceback__:
         yield "Traceback (most recent call last):\n"
         yield from traceback.format_tb(error.__traceback__)
-    said = (str(error) if isinstance(error, _OURS) else _LEFT_OUT) if str(error) else ""
     kind = type(error)
     name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-    yield f"{name}: {said}\n" if said else f"{name}\n"
+    yield f"{name}: {said}\n" if (said := _said(error)) else f"{name}\n"
     if isinstance(error, BaseExceptionGroup):
         for each in error.exceptions:
             if id(each) not in seen:

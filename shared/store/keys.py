@@ -132,6 +132,11 @@ async def keep(
         await asyncio.sleep(LOOK_SECONDS)
 
 
+async def is_kept(connection: Connection, key_id: bytes) -> bool:
+    """Whether there is such a data key still: one that is there and unknown to a process lacks its master key."""
+    return bool(await connection.fetchval("SELECT true FROM data_keys WHERE id = $1", key_id))
+
+
 async def retire(connection: Connection, account: Account) -> None:
     """Seal with it no more: the next use makes another."""
     await connection.execute(

@@ -36,12 +36,22 @@ A statement that took too long is among them, as its error is an OSError: where 
 """
 
 ABOUT_DATA = (
-    asyncpg.DataError,
-    asyncpg.IntegrityConstraintViolationError,
-    asyncpg.ProgramLimitExceededError,
-    ValueError,
+    ValueError,  # what cannot be encoded
+    asyncpg.DataError,  # class 22
+    asyncpg.IntegrityConstraintViolationError,  # 23
+    asyncpg.ProgramLimitExceededError,  # 54: an entry that is too large for its index
+    # What a trigger or a view says of a row, in a database that is not ours alone:
+    asyncpg.PLPGSQLError,  # P0
+    asyncpg.TriggeredDataChangeViolationError,  # 27
+    asyncpg.WithCheckOptionViolationError,  # 44
+    asyncpg.CardinalityViolationError,  # 21
+    asyncpg.ExternalRoutineError,  # 38
 )
-"""What is raised about a row, as against what Postgres says about itself."""
+"""What is raised about a row, by its SQLSTATE (https://www.postgresql.org/docs/current/errcodes-appendix.html).
+
+Everything else is about Postgres (classes 08, 25, 40, 53, 55, 57, 58, XX) or about the installation: statements are
+constant and their arguments typed, so class 42 tells of a table or a right that is missing for every row alike.
+"""
 
 STATEMENT_SECONDS = 30.0
 JIT_OFF = {"jit": "off"}

@@ -91,3 +91,36 @@ def test_a_change_whose_key_was_destroyed_is_not_handed_over(
 
     assert [] == got
     assert store.handover()["state"] in {"parked", "discarded"}
+
+
+def test_a_worker_that_lacks_a_master_key_discards_nothing(
+    process: WorkerProcess, configured: Callable[..., WorkerProcess], store: Store
+) -> None:
+    """A key that is missing is not one that was destroyed: the change waits, and arrives with the right settings."""
+    got: list[Change] = []
+    on("magicline.customer", name="keep", start="beginning")(got.append)
+    lacking = configured("[retry]\nbase_seconds = 3600.0\n")
+
+    assert "0 handed over" == HandingOver(lacking).run("keep")
+
+    row = store.handover()
+    assert ("waiting", "sealed") == (row["state"], row["error_reason"])
+    assert "PENSTOCK_ENCRYPTION_KEYS" in row["error_detail"]
+    assert [] == got
+    store.due()
+    assert "1 handed over" == HandingOver(process).run("keep")
+    assert 1 == len(got)
+
+
+@pytest.mark.parametrize("damage", ["sealed || '\\x00'", "substring(sealed FOR 40)", "'\\x09'", "''"])
+def test_a_record_that_was_altered_is_told_of_and_not_discarded(
+    process: WorkerProcess, store: Store, damage: str
+) -> None:
+    """It waits and is parked in the end: somebody may restore it."""
+    on("magicline.customer", name="keep", start="beginning")(lambda _: None)
+    store.run(f"UPDATE records SET sealed = {damage}")  # noqa: S608 - one of the four above
+
+    assert "0 handed over" == HandingOver(process).run("keep")
+
+    row = store.handover()
+    assert ("waiting", "sealed", 1) == (row["state"], row["error_reason"], row["attempts"])

@@ -99,6 +99,76 @@ def test_a_bad_row_fails_alone(freezable_postgres: "Server") -> None:
     assert 5 == kept(freezable_postgres.url, [each.id for each in [*good, bad]])
 
 
+REFUSED = ("54000", "54001", "22001", "23514", "P0001", "44000", "21000", "27000")
+
+
+def refusing(url: str, code: str) -> None:
+    """Have Postgres raise this for each row whose account is ``refused``."""
+
+    async def refuse() -> None:
+        connection = await asyncpg.connect(url)
+        await connection.execute(
+            f"""
+            CREATE OR REPLACE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+            BEGIN RAISE EXCEPTION 'no' USING ERRCODE = '{code}'; END $$;
+            CREATE OR REPLACE TRIGGER refuse BEFORE INSERT ON events FOR EACH ROW
+            WHEN (NEW.account = 'refused') EXECUTE FUNCTION refuse()
+            """
+        )
+        await connection.close()
+
+    asyncio.run(refuse())
+
+
+@pytest.mark.parametrize("code", REFUSED)
+def test_whatever_is_said_of_a_row_is_no_word_about_postgres(freezable_postgres: "Server", code: str) -> None:
+    """An entry too large for its index, a trigger's own error: the row's neighbours are kept, and so is the circuit."""
+    refusing(freezable_postgres.url, code)
+    good = [event() for _ in range(3)]
+    bad = event()._replace(account="refused")
+
+    async def work(commit: GroupCommit) -> None:
+        results = await asyncio.gather(*map(commit.keep, [*good, bad]), return_exceptions=True)
+        assert [None] * 3 == results[:3]
+        assert isinstance(results[3], RowRefused)
+
+    committing(freezable_postgres.url, work)
+    assert 3 == kept(freezable_postgres.url, [each.id for each in [*good, bad]])
+
+
+@pytest.mark.parametrize("code", ["53100", "57P03", "25006", "42P01", "XX000"])
+def test_what_postgres_says_of_itself_sends_all_away(freezable_postgres: "Server", code: str) -> None:
+    """Nobody is told that it is the event's fault: each goes to the spool."""
+    refusing(freezable_postgres.url, code)
+
+    async def work(commit: GroupCommit) -> None:
+        results = await asyncio.gather(
+            *map(commit.keep, [event(), event()._replace(account="refused")]), return_exceptions=True
+        )
+        assert isinstance(results[1], StoreAway)
+
+    committing(freezable_postgres.url, work)
+
+
+def test_an_event_that_cannot_be_encoded_fails_alone(freezable_postgres: "Server") -> None:
+    """A fault of ours in one of them, before Postgres sees it: numbers where texts are to be, half of a pair."""
+    good = [event() for _ in range(3)]
+    bad = [
+        event()._replace(headers=[("a", object())]),
+        event()._replace(body_bytes="many"),
+        event()._replace(account="\ud800"),
+        event()._replace(body_sha256=7),
+    ]
+
+    async def work(commit: GroupCommit) -> None:
+        results = await asyncio.gather(*map(commit.keep, [*good, *bad]), return_exceptions=True)
+        assert [None] * 3 == results[:3]
+        assert [RowRefused] * len(bad) == [type(result) for result in results[3:]]
+
+    committing(freezable_postgres.url, work)
+    assert 3 == kept(freezable_postgres.url, [each.id for each in good])
+
+
 def test_a_fault_after_a_commit_stops_nothing(freezable_postgres: "Server") -> None:
     """Whoever is told of kept events may fail; the next ones are kept all the same."""
 

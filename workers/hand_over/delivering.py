@@ -1,11 +1,8 @@
 """The hand-over step: changes are given to the application, by HTTP or in this process, in the order of each record."""
 
 import asyncio
-import contextlib
 import time
-from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import replace
-from datetime import UTC, datetime
+from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, TypeVar
 
@@ -14,25 +11,21 @@ import structlog
 from penstock.handlers import Handler as PythonHandler
 from penstock.handlers import registered
 from shared.errors import StoreAway
-from shared.handlers.envelope import CONTENT_TYPE, wrap
 from shared.handlers.names import clashes
 from shared.handlers.settings import TASK_SECONDS, Handler
-from shared.handlers.signing import sign
 from shared.handlers.subscriptions import of_python, of_settings
-from shared.private import open_record
 from shared.queue import HAND_OVER_TASK, HANDLERS_QUEUE
-from shared.sealing import BrokenSeal
 from shared.store.handovers import handed_over, handing_over
 from shared.store.handovers.handing_over import ClaimedHandover, Delivered, Subscription
-from shared.store.postgres import AWAY, Connection
-from shared.tracing import with_traceparent
-from workers.calling import NoAnswer
-from workers.hand_over.discretion import discreet
+from shared.store.handovers.lanes import Search
+from shared.store.postgres import Connection, Pool
 from workers.hand_over.invoking import invoke
-from workers.hand_over.metrics import hand_over_metrics
+from workers.hand_over.opener import Opener, Opens
 from workers.hand_over.posting import Poster
+from workers.hand_over.sender import Posts, Sender, tell_of_fault
+from workers.hand_over.settlement import Settlement
 from workers.hand_over.traces import handing_over_traced
-from workers.hand_over.verdicts import judge_answer, judge_silence, removed
+from workers.hand_over.verdicts import judge_fault
 from workers.process import WorkerProcess
 from workers.transactions import again_on_conflict
 
@@ -44,15 +37,20 @@ log = structlog.get_logger("penstock.handlers")
 TOGETHER_SECONDS = 0.005
 """What comes in within this time is settled in one transaction."""
 
-STORE_AWAY_SECONDS = 1.0
-
 
 class HandingOver:
-    """Runs the hand-over task of one worker process. ``run`` is called in the process's main thread."""
+    """Runs the hand-over task of one worker process. ``run`` is called in the process's main thread.
 
-    def __init__(self, process: WorkerProcess) -> None:
+    ``opener`` opens records and ``poster`` sends messages, other than those of the process where given.
+    """
+
+    def __init__(self, process: WorkerProcess, opener: Opens | None = None, poster: Posts | None = None) -> None:
         self._process = process
-        self._poster = Poster()
+        self._opener = opener or Opener(process)
+        self._poster = poster or Poster()
+        self._sender = Sender(self._opener, self._poster, process.tracing)
+        self._settlement = Settlement(partial(_in_store, process.pool))
+        self._searches: dict[str, Search] = {}
 
     def run(self, name: str) -> str:
         """Hand over what is due to one handler, for ``TASK_SECONDS`` at most; says how many came through.
@@ -61,7 +59,7 @@ class HandingOver:
         """
         until = time.monotonic() + TASK_SECONDS
         # This process runs one task at a time: what it still holds was left behind by one that was broken off.
-        self._process.run(self._in_store(partial(handed_over.give_back, worker=self._process.id)))
+        self._process.run(_in_store(self._process.pool, partial(handed_over.give_back, worker=self._process.id)))
         configuration = self._process.watch.current
         by_http = next((handler for handler in configuration.handlers if handler.name == name), None)
         if clash := clashes(configuration.handlers, registered()).get(name):
@@ -85,114 +83,88 @@ class HandingOver:
 
     def _in_process(self, handler: PythonHandler, until: float) -> int:
         subscription = of_python(handler)
+        search = self._search(handler.name)
         done = 0
         first = True
         while time.monotonic() < until:
-            claimed = self._process.run(self._claim(subscription, 1, first=first))
+            claimed = self._process.run(self._claim(subscription, 1, search, first=first))
             first = False
-            if not claimed:
+            for one in claimed:
+                result = self._invoke(handler, one)
+                self._process.run(self._settlement.settle(subscription, [result]))
+                done += result.state == "done"
+            if not claimed and search.over:
                 break
-            with handing_over_traced(self._process.tracing, handler.name, claimed[0].change):
-                result = invoke(handler, claimed[0], self._process.watch.current.handing_over)
-            self._process.run(self._settle(subscription, [result]))
-            done += result.state == "done"
         return done
+
+    def _invoke(self, handler: PythonHandler, claimed: ClaimedHandover) -> Delivered:
+        """What came of it; raises no Exception but that the task's time is up."""
+        policy = self._process.watch.current.handing_over
+        opened = self._process.run(self._opened(handler.name, claimed))
+        if isinstance(opened, Delivered):
+            return opened
+        with handing_over_traced(self._process.tracing, handler.name, opened.change):
+            return invoke(handler, opened, policy)
+
+    async def _opened(self, handler: str, claimed: ClaimedHandover) -> ClaimedHandover | Delivered:
+        try:
+            return await self._opener.open(claimed)
+        except Exception as error:  # noqa: BLE001 - of whatever kind: it is this one's verdict
+            tell_of_fault(handler, claimed, error)
+            return judge_fault(claimed, error, self._process.watch.current.handing_over)
 
     # ── by HTTP ───────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def _by_http(self, handler: Handler, until: float) -> int:
         """Keep as many messages under way as the handler allows; a slow one holds nobody up."""
         subscription = of_settings(handler)
+        search = self._search(handler.name)
         under_way: set[asyncio.Task[Delivered]] = set()
         done = 0
         first = True
+        fault: Exception | None = None
         try:
             while True:
-                if time.monotonic() < until and (room := handler.concurrency - len(under_way)):
-                    claimed = await self._claim(subscription, room, first=first)
+                if not fault and time.monotonic() < until and (room := handler.concurrency - len(under_way)):
+                    try:
+                        claimed = await self._claim(subscription, room, search, first=first)
+                    except Exception as error:  # noqa: BLE001 - raised below
+                        # What is under way was sent: its answers count, whatever keeps others from being claimed.
+                        fault = error
+                        claimed = []
                     first = False
-                    under_way |= {asyncio.create_task(self._send(handler, one)) for one in claimed}
+                    policy = self._process.watch.current.handing_over
+                    under_way |= {asyncio.create_task(self._sender.send(handler, one, policy)) for one in claimed}
+                    if not under_way and not search.over:
+                        continue
                 if not under_way:
-                    return done
+                    break
                 await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
                 await asyncio.sleep(TOGETHER_SECONDS)
                 came_in = {task for task in under_way if task.done()}
                 under_way -= came_in
                 results = [task.result() for task in came_in]
-                await self._settle(subscription, results)
+                await self._settlement.settle(subscription, results)
                 done += sum(result.state == "done" for result in results)
         finally:
             for task in under_way:
                 task.cancel()
-
-    async def _send(self, handler: Handler, claimed: ClaimedHandover) -> Delivered:
-        if claimed.change is None:
-            return removed(claimed)
-        policy = self._process.watch.current.handing_over
-        body = wrap(claimed.change)
-        headers = sign(claimed.change.id, datetime.now(UTC), body, (handler.secret, *handler.older_secrets))
-        try:
-            with handing_over_traced(self._process.tracing, handler.name, claimed.change):
-                sent = with_traceparent({**headers, "content-type": CONTENT_TYPE})
-                answer = await self._poster.post(handler, sent, body)
-        except NoAnswer as error:
-            return judge_silence(claimed, error, policy)
-        said = discreet(answer.body.decode(errors="replace"), claimed.change)
-        return judge_answer(claimed, replace(answer, body=said.encode()), policy)
+        if fault:
+            raise fault
+        return done
 
     # ── the store ─────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def _claim(self, subscription: Subscription, most: int, *, first: bool) -> list[ClaimedHandover]:
+    def _search(self, name: str) -> Search:
+        return self._searches.setdefault(name, Search())
+
+    async def _claim(
+        self, subscription: Subscription, most: int, search: Search, *, first: bool
+    ) -> list[ClaimedHandover]:
         def claim(connection: Connection) -> Coroutine[Any, Any, list[ClaimedHandover]]:
-            return handing_over.claim(connection, subscription, self._process.id, most, first=first)
+            return handing_over.claim(connection, subscription, self._process.id, most, first=first, search=search)
 
-        return [await self._opened(claimed) for claimed in await self._in_store(claim)]
-
-    async def _opened(self, claimed: ClaimedHandover) -> ClaimedHandover:
-        """With the record as the application gets it; one whose key was destroyed is not kept any more."""
-        change = claimed.change
-        if change is None or change.record is None or change.sealed is None:
-            return claimed
-
-        async def unseal() -> str:
-            return open_record(
-                self._process.keys,
-                change.provider,
-                change.account,
-                change.kind,
-                change.external_id,
-                change.record or "{}",
-                change.sealed,
-            )
-
-        try:
-            record = await self._process.unsealing(unseal)
-        except BrokenSeal as error:
-            log.warning("a record cannot be opened", change=change.id, reason=str(error))
-            return claimed._replace(change=None)
-        return claimed._replace(change=replace(change, record=record, sealed=None))
-
-    async def _settle(self, subscription: Subscription, results: Sequence[Delivered]) -> None:
-        """Settle, and if the store is away until it is back: what was delivered must not be delivered again for that.
-
-        A task that is broken off meanwhile leaves it to the relay, and the handler may see the change twice.
-        """
-        while True:
-            with contextlib.suppress(*AWAY):
-                held = await self._in_store(lambda connection: handed_over.commit(connection, subscription, results))
-                if held < len(results):
-                    log.warning("hand-overs were taken over meanwhile", handler=subscription.name, held=held)
-                hand_over_metrics().settled(subscription.name, results)
-                _tell_of_parked(subscription.name, results)
-                return
-            await asyncio.sleep(STORE_AWAY_SECONDS)
-
-    async def _in_store(self, work: Callable[[Connection], Coroutine[Any, Any, T]]) -> T:
-        async def in_one_connection() -> T:
-            async with self._process.pool.acquire() as connection:
-                return await work(connection)
-
-        return await again_on_conflict(in_one_connection)
+        return await _in_store(self._process.claims, claim)
 
     async def _wake(self, name: str) -> None:
         try:
@@ -201,16 +173,9 @@ class HandingOver:
             log.warning("a message could not be sent; the relay will", reason=str(error))
 
 
-def _tell_of_parked(handler: str, results: Sequence[Delivered]) -> None:
-    for result in results:
-        if result.state == "parked":
-            change = result.handover.change
-            log.warning(
-                "a change is parked",
-                handler=handler,
-                account=change.account if change else None,
-                event_id=str(change.event_id) if change and change.event_id else None,
-                change=change.id if change else None,
-                # Its detail may quote what the application said of the change; `penstock handovers` shows it.
-                reason=result.reason,
-            )
+async def _in_store(pool: Pool, work: Callable[[Connection], Coroutine[Any, Any, T]]) -> T:
+    async def in_one_connection() -> T:
+        async with pool.acquire() as connection:
+            return await work(connection)
+
+    return await again_on_conflict(in_one_connection)

@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,8 +21,7 @@ from penstock.records import KINDS, Record
 from shared.configuration import Retry
 from shared.handlers.change import OutgoingChange
 from shared.store.handovers.handing_over import ClaimedHandover, Delivered
-from workers.hand_over.discretion import discreet
-from workers.hand_over.verdicts import SAID_CHARACTERS, again, removed
+from workers.hand_over.verdicts import again, named, removed
 
 
 log = structlog.get_logger("penstock.handlers")
@@ -47,11 +47,15 @@ def invoke(handler: Handler, claimed: ClaimedHandover, policy: Retry) -> Deliver
         first = error.errors(include_input=False, include_url=False, include_context=False)[0]
         where = ".".join(str(part) for part in first["loc"])
         return Delivered(claimed, "parked", reason="wrong-shape", detail=f"{where}: {first['msg']}")
+    except (ValueError, ArithmeticError, RecursionError) as error:
+        # Valid for Postgres, not for Python: an integer of 5,000 digits, an exponent of twenty.
+        return Delivered(claimed, "parked", reason="wrong-shape", detail=named(error, claimed.change))
     # On every line that the function itself logs with structlog, too.
     bound = {"handler": handler.name, "account": change.account, "event_id": str(change.event_id or "") or None}
+    raised = None
     try:
         with structlog.contextvars.bound_contextvars(**bound), _deadline(handler.timeout_seconds):
-            _call(handler, change)
+            raised = _call(handler, change, claimed.change)
     except TookTooLong:
         return again(
             claimed,
@@ -60,11 +64,8 @@ def invoke(handler: Handler, claimed: ClaimedHandover, policy: Retry) -> Deliver
             policy,
             reached=False,
         )
-    except BaseException as error:  # also SystemExit: whatever a handler does, the others go on
-        log.warning("a handler raised", **bound, change=change.id, exc_info=error)
-        said = " ".join(discreet(str(error), claimed.change).split())[:SAID_CHARACTERS]
-        detail = f"{type(error).__name__}: {said}" if said else type(error).__name__
-        return again(claimed, "handler-raised", detail, policy, reached=False)
+    if raised is not None:
+        return again(claimed, "handler-raised", raised, policy, reached=False)
     return Delivered(claimed, "done", reached=True)
 
 
@@ -80,10 +81,34 @@ def _model(kind: str) -> Any:
     return generic[KINDS.get(kind, Record)]
 
 
-def _call(handler: Handler, change: Change[Record]) -> None:
-    result = handler.function(change)
-    if inspect.isawaitable(result):
-        asyncio.run(_awaited(result))
+def _call(handler: Handler, change: Change[Record], outgoing: OutgoingChange) -> str | None:
+    """What the function raised, if it did; told within its time, since what an exception says is its code as well."""
+    worker = os.getpid()
+    try:
+        result = handler.function(change)
+        if inspect.isawaitable(result):
+            asyncio.run(_awaited(result))
+    except TookTooLong:
+        raise
+    except BaseException as error:
+        # What is bound names handler, account and event.
+        log.warning("a handler raised", change=change.id, exc_info=error)
+        return _told(error, outgoing)
+    finally:
+        if os.getpid() != worker:
+            # A child that the function forked has come back, by whatever way; the hand-over is its parent's, and so
+            # are the connections that it would go on with.
+            os._exit(0)
+    return None
+
+
+def _told(error: BaseException, outgoing: OutgoingChange) -> str:
+    try:
+        return named(error, outgoing)
+    except TookTooLong:
+        raise
+    except BaseException:  # noqa: BLE001 - it ends the process when it is asked what it says
+        return type(error).__name__
 
 
 async def _awaited(result: Any) -> None:

@@ -12,10 +12,16 @@ from shared.providers.account import is_loopback
 from workers.addresses import socket_factory
 from workers.agent import USER_AGENT
 from workers.calling import NoAnswer
+from workers.hand_over.protocol import Connector
 
 
 READ_BYTES = 1024
 """So much of an answer is read: its beginning may explain an error, and nothing else of it is wanted."""
+
+BODY_SECONDS = 2.0
+"""How long after the status it may take to come."""
+
+_NO_CONTENT = 204
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,18 +43,15 @@ class Poster:
         """The answer, whatever its status. Raises NoAnswer."""
         client = await self._client(handler)
         try:
-            async with (
-                asyncio.timeout(handler.timeout_seconds),
-                client.post(handler.url, data=body, headers=dict(headers), allow_redirects=False) as answer,
-            ):
-                beginning = await answer.content.read(READ_BYTES)
-                return Response(
-                    answer.status, {name.lower(): value for name, value in answer.headers.items()}, beginning
-                )
+            async with asyncio.timeout(handler.timeout_seconds):
+                answer = await client.post(handler.url, data=body, headers=dict(headers), allow_redirects=False)
+            async with answer:
+                beginning = await _beginning(answer)
         except TimeoutError:
             raise NoAnswer(f"no answer within {handler.timeout_seconds:g} s") from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise NoAnswer(str(error) or type(error).__name__) from None
+        return Response(answer.status, {name.lower(): value for name, value in answer.headers.items()}, beginning)
 
     async def _client(self, handler: Handler) -> aiohttp.ClientSession:
         known = self._clients.get(handler.name)
@@ -56,7 +59,7 @@ class Poster:
             return known[1]
         host = urlsplit(handler.url).hostname or ""
         made = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
+            connector=Connector(
                 limit=handler.concurrency,
                 socket_factory=socket_factory(at_home=is_loopback(host), allow_private=handler.allow_private),
                 # a name is looked up for each connection: what was checked is what is connected to
@@ -77,3 +80,16 @@ class Poster:
         for _, client in self._clients.values():
             await client.close()
         self._clients.clear()
+
+
+async def _beginning(answer: aiohttp.ClientResponse) -> bytes:
+    """What the body begins with; nothing where it does not come: the status is the answer, whatever follows it."""
+    if answer.status == _NO_CONTENT and answer.content_length:
+        # It has no body and announces one, which may still be on its way: not on a connection that is used again.
+        answer.close()
+        return b""
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            return await answer.content.read(READ_BYTES)
+    except (TimeoutError, aiohttp.ClientError, OSError, ValueError):
+        return b""

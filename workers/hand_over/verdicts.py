@@ -1,9 +1,13 @@
 """What a handler's answer, silence or exception means for its hand-over and for the handler: pure."""
 
 from shared.configuration import Retry
+from shared.errors import StoreAway
+from shared.handlers.change import OutgoingChange
+from shared.sealing import BrokenSeal
 from shared.store.handovers.handing_over import ClaimedHandover, Delivered
 from workers.backoff import retry_after, wait_seconds
 from workers.calling import NoAnswer
+from workers.hand_over.discretion import discreet
 from workers.hand_over.posting import Response
 
 
@@ -18,7 +22,10 @@ _ABOUT_THE_MESSAGE = frozenset({400, 409, 413, 422})
 
 
 def judge_answer(claimed: ClaimedHandover, answer: Response, policy: Retry) -> Delivered:
-    """The verdict on an answer; what a redirect points to is never asked."""
+    """The verdict on an answer; what a redirect points to is never asked.
+
+    2xx is done, whatever its body says or however it ends (RFC 9110 allows none with a 204): the status came last.
+    """
     status = answer.status
     if status in SUCCESS:
         return Delivered(claimed, "done", status, reached=True)
@@ -32,7 +39,7 @@ def judge_answer(claimed: ClaimedHandover, answer: Response, policy: Retry) -> D
             counted=False,
             stop=True,
         )
-    said = " ".join(answer.body.decode(errors="replace").split())[:SAID_CHARACTERS]
+    said = said_of(answer.body.decode(errors="replace"), claimed.change)
     detail = f"the endpoint answered {status}" + (f": {said}" if said else "")
     asked = retry_after(answer.headers.get("retry-after"))
     if status == _TOO_MANY or (status == _UNAVAILABLE and asked is not None):
@@ -49,6 +56,36 @@ def judge_answer(claimed: ClaimedHandover, answer: Response, policy: Retry) -> D
 def judge_silence(claimed: ClaimedHandover, error: NoAnswer, policy: Retry) -> Delivered:
     """The verdict where no answer came."""
     return again(claimed, "no-answer", str(error), policy, reached=False)
+
+
+def judge_fault(claimed: ClaimedHandover, error: Exception, policy: Retry) -> Delivered:
+    """The verdict where it could not be prepared, sent or judged, by no fault of the handler.
+
+    For a store that is away no attempt counts. A key that is missing may come back with the settings.
+    """
+    if isinstance(error, StoreAway):
+        wait = wait_seconds(policy, claimed.attempts)
+        return Delivered(claimed, "waiting", None, "store-away", named(error, claimed.change), wait, counted=False)
+    reason = "sealed" if isinstance(error, BrokenSeal) else "fault"
+    return again(claimed, reason, named(error, claimed.change), policy)
+
+
+def named(error: BaseException, change: OutgoingChange | None) -> str:
+    """An exception's name and what it says of a change, which may be code of the application that fails in turn."""
+    try:
+        said = said_of(str(error), change)
+    except Exception:  # noqa: BLE001 - whatever it is, there is nothing to repeat
+        said = ""
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__
+
+
+def said_of(text: str, change: OutgoingChange | None) -> str:
+    """The beginning of what was said of a change, in one line, without private values; nothing if those are unknown."""
+    try:
+        text = discreet(text, change)
+    except Exception:  # noqa: BLE001 - a record that cannot be read, in whichever way
+        return ""
+    return " ".join(text.split())[:SAID_CHARACTERS]
 
 
 def again(

@@ -6,10 +6,17 @@ from uuid import UUID
 
 from shared.store.handovers.handing_over import FAILURES_TO_OPEN, Delivered, Subscription
 from shared.store.postgres import Connection
+from shared.store.text import storable
 
 
 DEATHS = 3
 """So many worker processes may die of one hand-over before it is parked; a restart in its middle counts as well."""
+
+AT_ONCE = 1000
+"""So many are made due again in one statement; a process, which has one handler at a time, never holds more."""
+
+DETAIL_CHARACTERS = 500
+"""So much of what an application said is kept."""
 
 OPEN_SECONDS = 1.0
 LONGEST_OPEN_SECONDS = 60.0
@@ -23,7 +30,7 @@ async def commit(connection: Connection, subscription: Subscription, results: Se
             """
             WITH settled AS (
                 UPDATE handovers h SET
-                    state = r.state, status = r.status, error_reason = r.reason, error_detail = left(r.detail, 500),
+                    state = r.state, status = r.status, error_reason = r.reason, error_detail = r.detail,
                     attempts = attempts - CASE WHEN r.counted THEN 0 ELSE 1 END, due_at = now() + r.wait,
                     finished_at = CASE WHEN r.state <> 'waiting' THEN now() END, claimed_by = NULL, token = NULL
                 FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::int[], $5::text[], $6::text[], $7::interval[],
@@ -38,7 +45,7 @@ async def commit(connection: Connection, subscription: Subscription, results: Se
             [result.state for result in results],
             [result.status for result in results],
             [result.reason for result in results],
-            [result.detail or None for result in results],
+            [storable(result.detail, DETAIL_CHARACTERS) or None for result in results],
             [timedelta(seconds=result.wait_seconds) for result in results],
             [result.counted for result in results],
         )
@@ -84,7 +91,7 @@ async def _tell(connection: Connection, subscription: Subscription, results: Seq
             "UPDATE handlers SET stopped_reason = $2, stopped_detail = $3, stopped_target = $4 WHERE name = $1",
             subscription.name,
             gone.reason,
-            gone.detail,
+            storable(gone.detail, DETAIL_CHARACTERS),
             subscription.target,
         )
 
@@ -94,14 +101,20 @@ async def give_back(connection: Connection, worker: UUID) -> None:
     await connection.execute(
         """
         UPDATE handovers SET state = 'pending', claimed_by = NULL, token = NULL, due_at = now()
-        WHERE state = 'running' AND claimed_by = $1
+        WHERE id IN (
+            SELECT id FROM handovers WHERE state = 'running' AND claimed_by = $1
+            ORDER BY handler, lane LIMIT $2 FOR UPDATE SKIP LOCKED
+        )
         """,
         worker,
+        AT_ONCE,
     )
 
 
 async def lapse(connection: Connection, longest_seconds: float) -> int:
     """Make due again what dead processes held, or anybody for longer than a task may take; returns how many.
+
+    A bounded number; the next call goes on.
 
     What was claimed alone and took its process down ``DEATHS`` times is parked as ``poison``.
     """
@@ -115,11 +128,16 @@ async def lapse(connection: Connection, longest_seconds: float) -> int:
             error_detail = CASE WHEN alone THEN
                 'its worker process died ' || deaths + 1 || ' times while the handler had it' ELSE error_detail END,
             claimed_by = NULL, token = NULL, due_at = now()
-        WHERE state = 'running'
-          AND (began_at < now() - make_interval(secs => $1)
-               OR NOT EXISTS (SELECT FROM worker_processes w WHERE w.id = handovers.claimed_by))
+        WHERE id IN (
+            SELECT id FROM handovers h
+            WHERE state = 'running'
+              AND (began_at < now() - make_interval(secs => $1)
+                   OR NOT EXISTS (SELECT FROM worker_processes w WHERE w.id = h.claimed_by))
+            ORDER BY handler, lane LIMIT $3 FOR UPDATE OF h SKIP LOCKED
+        )
         """,
         longest_seconds,
         DEATHS,
+        AT_ONCE,
     )
     return int(status.rpartition(" ")[2])

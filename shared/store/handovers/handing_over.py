@@ -7,10 +7,13 @@ costs nothing.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Literal, NamedTuple
 from uuid import UUID
 
 from shared.handlers.change import OutgoingChange
+from shared.store.handovers import lanes
+from shared.store.handovers.lanes import Search
 from shared.store.handovers.message_ids import MADE_OF, message_id
 from shared.store.postgres import Connection
 
@@ -81,24 +84,63 @@ class Delivered:
     stop: bool = False
 
 
+def _taking(found: str) -> str:
+    """The statement that takes what these CTEs find, with the changes; a row at least, which says what was looked at.
+
+    They are locked by their ids, so that nothing else is; what an operator or the relay holds is passed over. (To ask
+    for the state there would lead through all that is open.) It is for a connection that walks in the order of an
+    index (``open_pool``): without statistics what is due looks like one row, to be found by any index and sorted.
+    """
+    return f"""
+        WITH RECURSIVE {found}, due AS (
+            SELECT h.id FROM found JOIN handovers h ON h.id = found.id
+            WHERE h.claimed_by IS NULL AND h.finished_at IS NULL AND h.due_at <= now()
+            FOR UPDATE OF h SKIP LOCKED
+        ), taken AS (
+            UPDATE handovers h SET state = 'running', claimed_by = $3, alone = $4, token = nextval('claims'),
+                                   attempts = attempts + 1, began_at = clock_timestamp()
+            FROM due WHERE h.id = due.id RETURNING h.id, h.token, h.attempts, h.change_id, h.seq
+        )
+        SELECT seen.whole, seen.lane AS last, (SELECT count(*) FROM taken) AS number,
+               t.id, t.token, t.attempts, t.seq, c.op, c.provider, c.account, c.kind, c.external_id, c.changed,
+               c.event_id, c.at, r.data::text AS record, r.sealed, {MADE_OF}
+        FROM seen CROSS JOIN installation i LEFT JOIN taken t ON true LEFT JOIN changes c ON c.id = t.change_id
+        LEFT JOIN records r ON r.provider = c.provider AND r.account = c.account AND r.kind = c.kind
+                           AND r.external_id = c.external_id
+    """  # noqa: S608 - put together from constants
+
+
+_TAKE_EARLIEST = _taking(lanes.EARLIEST)
+_TAKE_BY_LEAPS = _taking(lanes.BY_LEAPS)
+
+
 async def claim(
-    connection: Connection, subscription: Subscription, worker: UUID, most: int, *, first: bool = False
+    connection: Connection,
+    subscription: Subscription,
+    worker: UUID,
+    most: int,
+    *,
+    first: bool = False,
+    search: Search | None = None,
 ) -> list[ClaimedHandover]:
     """Take up to ``most`` hand-overs that are due, and make new ones from the feed where there is room for them.
 
-    Of a record only the earliest unfinished one is taken. ``first``: the handler was woken and may be again.
+    Of a record only the earliest unfinished one is taken. ``first``: the handler was woken and may be again. With a
+    ``search`` that is not over afterwards, the next claim may find what this one did not, though it found nothing.
     """
+    search = search or Search()
+    search.saw_all()
     async with connection.transaction():
         room = await _room(connection, subscription, most, first=first)
         if room <= 0:
             return []
-        claimed = await _take(connection, subscription, worker, room)
+        claimed = await _take(connection, subscription, worker, room, search)
         pages = 0
         more = True
         while len(claimed) < room and pages < PAGES_AT_ONCE and (more := await _make(connection, subscription)):
-            claimed += await _take(connection, subscription, worker, room - len(claimed))
+            claimed += await _take(connection, subscription, worker, room - len(claimed), search)
             pages += 1
-        if not (claimed or more):
+        if not (claimed or more) and search.over:
             await _note_quiet(connection, subscription)
         if claimed and subscription.calls:
             await connection.execute(
@@ -190,43 +232,19 @@ async def _make(connection: Connection, subscription: Subscription) -> bool:
     return looked_at > 0
 
 
-async def _take(connection: Connection, subscription: Subscription, worker: UUID, room: int) -> list[ClaimedHandover]:
-    # Sub-selects with a limit, not NOT EXISTS: without statistics (a table that has only just grown) Postgres joins the
-    # latter by the handler alone and compares all rows with all, which took 20 s with 16,000 that wait. And "<=" where
-    # "=" says the same (nothing of a lane is before its earliest): of what is equal Postgres expects hardly a row, and
-    # then reads and sorts everything that is due instead of walking along the index until it has enough.
-    rows = await connection.fetch(
-        f"""
-        WITH due AS (
-            SELECT id FROM handovers h
-            WHERE handler = $1 AND state IN ('pending', 'waiting') AND due_at <= now()
-              AND seq <= (
-                  SELECT e.seq FROM handovers e
-                  WHERE e.handler = h.handler AND e.lane = h.lane AND e.state IN ('pending', 'running', 'waiting')
-                  ORDER BY e.seq LIMIT 1
-              )
-              AND NOT coalesce((
-                  SELECT true FROM handovers r
-                  WHERE r.handler = h.handler AND r.lane = h.lane AND r.state = 'running' LIMIT 1
-              ), false)
-            ORDER BY due_at, seq LIMIT $2 FOR UPDATE SKIP LOCKED
-        ), taken AS (
-            UPDATE handovers h SET state = 'running', claimed_by = $3, alone = $4, token = nextval('claims'),
-                                   attempts = attempts + 1, began_at = clock_timestamp()
-            FROM due WHERE h.id = due.id RETURNING h.id, h.token, h.attempts, h.change_id, h.seq
+async def _take(
+    connection: Connection, subscription: Subscription, worker: UUID, room: int, search: Search
+) -> list[ClaimedHandover]:
+    """Take the earliest, and where all that was looked at belongs to few records, also what leaps lead to."""
+    rows = await connection.fetch(_TAKE_EARLIEST, subscription.name, room, worker, subscription.alone)
+    if rows[0]["whole"]:
+        search.saw_all()
+    elif rows[0]["number"] < room:
+        more = await connection.fetch(
+            _TAKE_BY_LEAPS, subscription.name, room - rows[0]["number"], worker, subscription.alone, search.begin
         )
-        SELECT t.id, t.token, t.attempts, t.seq, c.op, c.provider, c.account, c.kind, c.external_id, c.changed,
-               c.event_id, c.at, r.data::text AS record, r.sealed, {MADE_OF}
-        FROM taken t CROSS JOIN installation i LEFT JOIN changes c ON c.id = t.change_id
-        LEFT JOIN records r ON r.provider = c.provider AND r.account = c.account AND r.kind = c.kind
-                           AND r.external_id = c.external_id
-        ORDER BY t.seq
-        """,  # noqa: S608 - put together from constants
-        subscription.name,
-        room,
-        worker,
-        subscription.alone,
-    )
+        search.leapt(more[0]["last"], whole=more[0]["whole"], found=more[0]["number"] > 0)
+        rows += more
     return [
         ClaimedHandover(
             row["id"],
@@ -249,5 +267,5 @@ async def _take(connection: Connection, subscription: Subscription, worker: UUID
             if row["op"]
             else None,
         )
-        for row in rows
+        for row in sorted((row for row in rows if row["id"] is not None), key=itemgetter("seq"))
     ]
