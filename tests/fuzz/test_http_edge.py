@@ -1,7 +1,6 @@
 """The HTTP edge under hostile requests: it answers every whole one, never with 500, and goes on in the same memory."""
 
 import asyncio
-import contextlib
 import json
 import os
 import re
@@ -66,7 +65,7 @@ def test_each_kept_request_is_answered_the_same_however_it_is_cut(ingress: Ingre
     """At once or byte by byte: a parser that reads them differently is one that can be smuggled past."""
     for path in sorted(CORPUS.iterdir()):
         data = path.read_bytes()
-        at_once, by_bytes = (_first_status(ingress.port, pieces) for pieces in ([data], _bytes(data)))
+        at_once, by_bytes = (_first_status(ingress, pieces) for pieces in ([data], _bytes(data)))
 
         assert (path.stem, at_once) == (path.stem, by_bytes)
         assert at_once in STATUSES | {None}, path.stem
@@ -92,17 +91,17 @@ def _bytes(data: bytes) -> list[bytes]:
     return [data[at : at + 1] for at in range(len(data))]
 
 
-def _first_status(port: int, pieces: list[bytes]) -> int | None:
-    """The first status, or None where the request is only half of one."""
-    with (
-        contextlib.suppress(TimeoutError, ConnectionError),
-        socket.create_connection(("127.0.0.1", port), timeout=1.0) as connection,
-    ):
+def _first_status(ingress: Ingress, pieces: list[bytes]) -> int | None:
+    """The first status, or None where the request is only half of one: what comes after it is answered, it is not."""
+    with socket.create_connection(("127.0.0.1", ingress.port), timeout=20) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for piece in pieces:
-            # who is answered goes on sending into a closed connection, whose reset would take the answer along
+            # what is sent behind a refusal is thrown away for two seconds only
             if select.select([connection], [], [], 0)[0]:
                 break
             connection.sendall(piece)
-        return read_reply(connection).status
-    return None
+        for _ in range(3):  # the first may share a commit with what was begun before it
+            assert 204 == ingress.imin(b"{}").status
+            if select.select([connection], [], [], 0)[0]:
+                return read_reply(connection).status
+        return None

@@ -244,6 +244,16 @@ class Wire:
                 data += piece
         return data
 
+    def cut_off(self) -> bool:
+        """Whether the other side takes nothing any more, not even what is sent again and again; fails after 20 s."""
+        deadline = time.monotonic() + 20
+        with contextlib.suppress(ConnectionError):
+            while time.monotonic() < deadline:
+                self._socket.sendall(b"x")
+                time.sleep(0.05)
+            return False
+        return True
+
     def close(self) -> None:
         """Leave."""
         self._socket.close()
