@@ -26,6 +26,9 @@ WARMING = 10_000
 STATUSES = {100, 200, 204, 400, 401, 404, 405, 408, 413, 429, 431}
 """What contract.md allows; 503 is not among them, since no store is away."""
 
+HALVES = {"half-a-body", "half-a-head", "http-0.9"}
+"""Of the kept requests those to which there is no answer: more of them should come."""
+
 
 @pytest.fixture
 def ingress(tmp_path: Path, database_url: str, redis: Redis) -> Iterator[Ingress]:
@@ -64,11 +67,11 @@ def test_no_request_gets_500_and_none_stays_without_an_answer(ingress: Ingress) 
 def test_each_kept_request_is_answered_the_same_however_it_is_cut(ingress: Ingress) -> None:
     """At once or byte by byte: a parser that reads them differently is one that can be smuggled past."""
     for path in sorted(CORPUS.iterdir()):
-        data = path.read_bytes()
-        at_once, by_bytes = (_first_status(ingress, pieces) for pieces in ([data], _bytes(data)))
+        data, half = path.read_bytes(), path.stem in HALVES
+        at_once, by_bytes = (_first_status(ingress, pieces, half=half) for pieces in ([data], _bytes(data)))
 
         assert (path.stem, at_once) == (path.stem, by_bytes)
-        assert at_once in STATUSES | {None}, path.stem
+        assert at_once in ({None} if half else STATUSES), path.stem
     assert "Traceback" not in ingress.log()
 
 
@@ -91,8 +94,8 @@ def _bytes(data: bytes) -> list[bytes]:
     return [data[at : at + 1] for at in range(len(data))]
 
 
-def _first_status(ingress: Ingress, pieces: list[bytes]) -> int | None:
-    """The first status, or None where the request is only half of one: what comes after it is answered, it is not."""
+def _first_status(ingress: Ingress, pieces: list[bytes], *, half: bool) -> int | None:
+    """The first status; None where to half of a request there was none before a delivery behind it was answered."""
     with socket.create_connection(("127.0.0.1", ingress.port), timeout=20) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for piece in pieces:
@@ -100,8 +103,8 @@ def _first_status(ingress: Ingress, pieces: list[bytes]) -> int | None:
             if select.select([connection], [], [], 0)[0]:
                 break
             connection.sendall(piece)
-        for _ in range(3):  # the first may share a commit with what was begun before it
+        if half:
             assert 204 == ingress.imin(b"{}").status
-            if select.select([connection], [], [], 0)[0]:
-                return read_reply(connection).status
-        return None
+            if not select.select([connection], [], [], 0)[0]:
+                return None
+        return read_reply(connection).status
