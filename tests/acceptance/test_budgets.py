@@ -13,10 +13,11 @@ import httpx
 import orjson
 import pytest
 
-from installation import FULL, Installation, clean_environment, running, until
+from installation import FULL, Installation, clean_environment, running
 from ops.lab.faults import Fault
 from ops.lab.limits import Limit
 from ops.lab.process import Lab, running_lab
+from support.conditions import HANG_SECONDS, until
 
 
 # What must be shown is 1,000 calls a minute, 300 customers and 10,000 events in that minute, four worker processes; and
@@ -80,7 +81,7 @@ def up(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installat
             yield installation
         finally:
             more.terminate()
-            more.wait(30)
+            more.wait(HANG_SECONDS)
 
 
 @pytest.fixture(autouse=True)
@@ -210,7 +211,7 @@ def test_after_the_first_429_nobody_calls_until_its_time_is_over(up: Installatio
 
     with ThreadPoolExecutor(1) as pool:
         storm = pool.submit(updates, lab, customers, EVENTS_EACH, within=STORM_SECONDS)
-        until(lambda: calls(lab), 30)
+        until(lambda: calls(lab))
         lab.set_limits({"magicline": Limit(LOWERED, SECONDS, PENALTY_SECONDS, per_template=True)})
         events = storm.result()
     rows = finished(up, events)
@@ -247,8 +248,8 @@ def test_an_api_that_is_down_is_probed_and_everything_waits_for_its_turn(up: Ins
     lab.set_faults(Fault(kind="status", provider="magicline", status=503))
     customers = range(5001, 5001 + DOWN_CUSTOMERS)
     events = updates(lab, customers, DOWN_EACH, "studio-hamburg")
-    until(lambda: circuit(up, "studio-hamburg") == "open", 30)
-    until(lambda: all(row["state"] == "waiting" for row in up.events("--account", "studio-hamburg")[: len(events)]), 60)
+    until(lambda: circuit(up, "studio-hamburg") == "open")
+    until(lambda: all(row["state"] == "waiting" for row in up.events("--account", "studio-hamburg")[: len(events)]))
     time.sleep(DOWN_SECONDS)  # how often it is asked meanwhile is what is tested
     seen = calls(lab)
     later = [call for call in seen if call["at"] > seen[0]["at"] + 2]
@@ -286,7 +287,7 @@ def test_accounts_list_tells_how_full_a_budget_is_and_when_there_is_room(up: Ins
     before = datetime.now(UTC)
     events = updates(lab, range(9001, 9001 + 2 * HAMBURG_CALLS), 1, "studio-hamburg")
 
-    full = until(lambda: (row := account_of(up, "studio-hamburg"))["budget_used"] == HAMBURG_CALLS and row, 180)
+    full = until(lambda: (row := account_of(up, "studio-hamburg"))["budget_used"] == HAMBURG_CALLS and row)
     asked = datetime.now(UTC)
     finished(up, events)
     until(lambda: account_of(up, "studio-hamburg")["next_call_at"] is None, 2 * HAMBURG_SECONDS)
@@ -305,7 +306,7 @@ def test_a_retry_after_of_a_year_is_capped_and_said(up: Installation, lab: Lab) 
     lab.set_faults(fault)
     (sent,) = lab.send("imin", "customer-details-updated", customer="c-2")
 
-    row = until(lambda: (shown := up.event(sent["attempts"][0]["receipt"]))["state"] == "waiting" and shown, 30)
+    row = until(lambda: (shown := up.event(sent["attempts"][0]["receipt"]))["state"] == "waiting" and shown)
 
     (fetch,) = row["fetches"]
     said = "(Retry-After of 31,536,000 s, taken as 3,600 s)"
@@ -317,9 +318,9 @@ def test_refused_credentials_are_named_and_tried_by_the_cheapest_read(up: Instal
     """One GET finds out, a HEAD an interval asks again, and when the key is accepted everything goes on by itself."""
     lab.set_faults(Fault(kind="status", provider="magicline", status=401))
     (event,) = updates(lab, [1501], 1, "studio-hamburg")
-    row = until(lambda: (shown := up.event(event))["state"] == "waiting" and shown, 30)
+    row = until(lambda: (shown := up.event(event))["state"] == "waiting" and shown)
     (late,) = updates(lab, [1502], 1, "studio-hamburg")
-    until(lambda: len([call for call in calls(lab, "") if call["method"] == "HEAD"]) >= 2, 30)
+    until(lambda: len([call for call in calls(lab, "") if call["method"] == "HEAD"]) >= 2)
     seen = calls(lab, "")
     assert "open" == circuit(up, "studio-hamburg")
     lab.set_faults()
@@ -349,7 +350,7 @@ def test_a_refresh_with_more_pages_than_the_day_allows_is_said_at_once(up: Insta
     lab.set_refresh_size(transactions=50 * 10, attachments=1, limit=10)
     sent = lab.send("paybook", "refresh")[0]["attempts"][0]["receipt"]
 
-    shown = until(lambda: (row := up.event(sent))["state"] == "waiting" and row, 30)
+    shown = until(lambda: (row := up.event(sent))["state"] == "waiting" and row)
     stats = next(row for row in up.lines("stats") if row["provider"] == "paybook")
 
     assert "more than a day allows" in shown["forecast"]["detail"], shown["forecast"]

@@ -8,6 +8,7 @@ import httpx
 from installation import Installation
 from ops.lab.deliveries import Delivery
 from ops.lab.faults import Fault
+from support.conditions import HANG_SECONDS
 
 
 PAGES = 40
@@ -102,7 +103,7 @@ def test_the_same_delivery_100_times_at_once_has_one_effect(installation: Instal
 async def at_once(ingress: str, delivery: Delivery) -> list[httpx.Response]:
     """Post one delivery many times side by side."""
     limits = httpx.Limits(max_connections=AT_ONCE)
-    async with httpx.AsyncClient(base_url=ingress, limits=limits, timeout=20) as client:
+    async with httpx.AsyncClient(base_url=ingress, limits=limits, timeout=HANG_SECONDS) as client:
         headers = dict(delivery.headers)
         posts = [client.post(delivery.path, content=delivery.body, headers=headers) for _ in range(AT_ONCE)]
         return await asyncio.gather(*posts)

@@ -6,9 +6,10 @@ from typing import Any
 import orjson
 import pytest
 
-from installation import Installation, post, until
+from installation import Installation, post
 from ops.lab.accounts import Account
 from shared.providers.magicline.event_types import EVENT_TYPES
+from support.conditions import until
 
 
 DELIVERIES = Path(__file__).parents[1] / "deliveries"
@@ -187,7 +188,7 @@ def test_a_failed_event_goes_on_when_it_is_replayed(installation: Installation) 
     installation.lab.change("magicline", "employee", "1", account(installation, "magicline").name, firstname="Back")
     installation.penstock("events", "replay", event, "--reason", "the employee is back")
 
-    until(lambda: installation.event(event)["state"] == "done", 30, lambda: installation.event(event))
+    until(lambda: installation.event(event)["state"] == "done", otherwise=lambda: installation.event(event))
     assert "1" in installation.records("magicline.employee")
 
 
@@ -201,11 +202,11 @@ def test_the_live_accounts_change_without_a_restart(installation: Installation) 
     parts = text.split("\n[[")
     config.write_text("\n[[".join(part for part in parts if "studio-hamburg" not in part))
     try:
-        until(lambda: post(installation, "/webhooks/magicline", body, headers).status_code == 401, 10)
+        until(lambda: post(installation, "/webhooks/magicline", body, headers).status_code == 401)
     finally:
         config.write_text(text)
 
-    until(lambda: post(installation, "/webhooks/magicline", body, headers).status_code == 200, 10)
+    until(lambda: post(installation, "/webhooks/magicline", body, headers).status_code == 200)
 
 
 def test_the_change_feed_tells_what_happened_to_a_record_in_order(installation: Installation) -> None:

@@ -17,7 +17,8 @@ import asyncpg
 import orjson
 import pytest
 
-from installation import Running, post, started, until
+from installation import Running, post, started
+from support.conditions import HANG_SECONDS, until
 from test_fifth_provider import API_KEY, WEBHOOK_KEY, with_acme
 
 
@@ -54,7 +55,7 @@ class Handler(BaseHTTPRequestHandler):
         self.server.calls[gadget] += 1
         body = orjson.dumps({"id": gadget, "asked": self.server.calls[gadget]})
         if gadget == SLOW:
-            self.server.let_go.wait(60)
+            self.server.let_go.wait(HANG_SECONDS)
         self.send_response(200)
         self.send_header("content-type", "application/json")
         self.send_header("content-length", str(len(body)))
@@ -142,17 +143,17 @@ def test_a_worker_that_stops_for_longer_than_its_lease_and_comes_back_doubles_no
 ) -> None:
     """Another process takes its call up; its own answer comes late and is refused by the token."""
     event = deliver(up, "slow", SLOW)
-    until(lambda: api.calls[SLOW] == 1, 30)
+    until(lambda: api.calls[SLOW] == 1)
     stopped = asyncio.run(_pid_of_who_calls(up))
     os.kill(stopped, signal.SIGSTOP)
     try:
-        until(lambda: api.calls[SLOW] == 2, 30)
+        until(lambda: api.calls[SLOW] == 2)
         api.let_go.set()
         (finished,) = up.finished(event)
     finally:
         os.kill(stopped, signal.SIGCONT)
     up.finished(deliver(up, "after", 9))
-    until(lambda: asyncio.run(_beats(up, stopped)), 30)
+    until(lambda: asyncio.run(_beats(up, stopped)))
 
     assert "done" == finished["state"]
     assert 2 == up.records("acme.gadget")[str(SLOW)]["data"]["asked"]

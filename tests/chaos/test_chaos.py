@@ -9,6 +9,7 @@ import msgspec
 from installation import ROOT, clean_environment
 from ops.chaos.scenarios import SCENARIOS
 from ops.chaos.verdict import Result
+from support.conditions import HANG_SECONDS
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[bytes]:
@@ -18,7 +19,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[bytes]:
         cwd=ROOT,
         env=clean_environment(),
         capture_output=True,
-        timeout=240,
+        timeout=HANG_SECONDS,
         check=False,
     )
 

@@ -8,6 +8,7 @@ import msgspec
 
 from installation import ROOT, clean_environment
 from ops.chaos.verdict import Result
+from support.conditions import HANG_SECONDS
 
 
 def test_nothing_is_lost_when_sentinel_fails_over_and_the_same_workers_go_on(tmp_path: Path) -> None:
@@ -17,7 +18,7 @@ def test_nothing_is_lost_when_sentinel_fails_over_and_the_same_workers_go_on(tmp
         cwd=ROOT,
         env=clean_environment(),
         capture_output=True,
-        timeout=240,
+        timeout=HANG_SECONDS,
         check=False,
     )
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from ops.embedded.redis import Redis
+from support.conditions import HANG_SECONDS
 from tests.fuzz.http_edge import run
 from tests.fuzz.http_grammar import CORPUS, corpus
 from tests.ingress.conftest import Ingress, read_reply, running_ingress
@@ -80,7 +81,7 @@ def test_each_kept_request_is_answered_the_same_however_it_is_cut(ingress: Ingre
 )
 def test_what_two_servers_could_read_differently_is_refused(ingress: Ingress, name: str) -> None:
     """Nothing behind it on the same connection is taken for a request (RFC 9112, 6.1 and 6.3)."""
-    with socket.create_connection(("127.0.0.1", ingress.port), timeout=20) as connection:
+    with socket.create_connection(("127.0.0.1", ingress.port), timeout=HANG_SECONDS) as connection:
         connection.sendall((CORPUS / f"{name}.http").read_bytes())
         answer = b""
         while piece := connection.recv(65_536):
@@ -96,7 +97,7 @@ def _bytes(data: bytes) -> list[bytes]:
 
 def _first_status(ingress: Ingress, pieces: list[bytes], *, half: bool) -> int | None:
     """The first status; None where to half of a request there was none before a delivery behind it was answered."""
-    with socket.create_connection(("127.0.0.1", ingress.port), timeout=20) as connection:
+    with socket.create_connection(("127.0.0.1", ingress.port), timeout=HANG_SECONDS) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for piece in pieces:
             # what is sent behind a refusal is thrown away for two seconds only

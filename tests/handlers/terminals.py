@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from support.conditions import HANG_SECONDS
+
 
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FILE = re.compile(r"(Add to the end of|Put [^`]* into)\s+`([^`]+)`:\s*\Z")
@@ -109,12 +111,12 @@ class Terminal:
         assert self._shell.stdin
         self._shell.stdin.close()
         try:
-            self._shell.wait(20)
+            self._shell.wait(HANG_SECONDS)
         finally:
             if self._shell.poll() is None:
                 os.killpg(self._shell.pid, signal.SIGKILL)
                 self._shell.wait()
-            self._reader.join(5)
+            self._reader.join(HANG_SECONDS)
             assert self._shell.stdout
             self._shell.stdout.close()
 

@@ -11,6 +11,7 @@ import structlog.testing
 
 from ingress.pointers import MESSAGE_EVENTS, PENDING_EVENTS, SPACING_SECONDS, Pointers
 from shared.errors import StoreAway
+from support.conditions import HANG_SECONDS
 
 
 class Recorder:
@@ -25,7 +26,7 @@ class Recorder:
 
     def publish(self, task_name: str, queue: str, args: Sequence[Any]) -> None:
         """Send, or wait, or fail."""
-        self.gate.wait(10)
+        self.gate.wait(HANG_SECONDS)
         if self.away:
             raise StoreAway("Redis does not answer")
         self.sent.append((time.monotonic(), task_name, queue, *args))

@@ -16,6 +16,7 @@ import redis
 
 from shared.spool import SPOOL
 from shared.store.migrating import upgrade
+from support.conditions import HANG_SECONDS
 from tests.ingress.conftest import free_port, running_postgres, running_redis
 from tests.ingress.delivering import steadily
 
@@ -152,7 +153,7 @@ async def _given_up_at_a_lock(ingress: "Ingress", freezable_postgres: "Server") 
     lock = await asyncpg.connect(ingress.database_url)
     watcher = await asyncpg.connect(ingress.database_url)
     try:
-        async with asyncio.timeout(20), lock.transaction():
+        async with asyncio.timeout(HANG_SECONDS), lock.transaction():
             await lock.execute("LOCK TABLE events IN ACCESS EXCLUSIVE MODE")
             posting = asyncio.create_task(asyncio.to_thread(ingress.imin, b"late"))
             while not await watcher.fetchval("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"):
@@ -161,7 +162,7 @@ async def _given_up_at_a_lock(ingress: "Ingress", freezable_postgres: "Server") 
             os.kill(freezable_postgres.process.pid, signal.SIGSTOP)
             reply = await posting
         kept = "SELECT count(*) FROM events WHERE id::text = $1 AND durability = 'postgres'"
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(HANG_SECONDS):
             while not await watcher.fetchval(kept, reply.header("x-penstock-event")):
                 pass
         return reply
@@ -187,7 +188,7 @@ def test_both_away(ingress: "Ingress", freezable_postgres: "Server", spooling_re
     spooling_redis.wake()
     ingress.until(lambda: durability(ingress.imin(b"{}")) == (204, "spool"))
     spooling_redis.freeze()
-    ingress.until(lambda: ingress.imin(b"{}").status == 503, 10)
+    ingress.until(lambda: ingress.imin(b"{}").status == 503)
     freezable_postgres.wake()
     ingress.until(lambda: durability(ingress.imin(b"{}")) == (204, "postgres"))
     spooling_redis.wake()
@@ -200,7 +201,7 @@ def test_redis_that_restarts_while_it_is_needed(
     freezable_postgres.freeze()
     assert (204, "spool") == durability(ingress.imin(b"{}"))
     spooling_redis.process.kill()
-    spooling_redis.process.wait(10)
+    spooling_redis.process.wait(HANG_SECONDS)
     assert 503 == ingress.imin(b"{}").status
     with running_redis(tmp_path / "redis", int(spooling_redis.url.split(":")[2].split("/")[0]), *KEEPS):
         assert 1 == client.xlen(SPOOL)
@@ -271,5 +272,5 @@ def test_a_stopping_ingress_spools_what_it_holds(
     time.sleep(0.3)
     ingress.process.terminate()
     assert (204, "spool") == durability(wire.reply())
-    ingress.process.wait(10)
+    ingress.process.wait(HANG_SECONDS)
     assert 1 == client.xlen(SPOOL)

@@ -11,6 +11,8 @@ import asyncpg
 import orjson
 import pytest
 
+from support.conditions import HANG_SECONDS
+
 
 if TYPE_CHECKING:
     from tests.ingress.conftest import Ingress, Server, Start
@@ -151,4 +153,4 @@ def test_a_stopping_ingress_finishes_what_it_holds(start_ingress: "Start") -> No
     wire.send(b"dy")
     reply = wire.reply()
     assert b"body" == ingress.body_of(ingress.event(reply))
-    ingress.process.wait(5)
+    ingress.process.wait(HANG_SECONDS)

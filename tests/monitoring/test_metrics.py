@@ -16,7 +16,7 @@ import orjson
 from prometheus_client import CollectorRegistry
 from uuid_utils.compat import uuid7
 
-from installation import ROOT, until
+from installation import ROOT
 from shared.configuration import Timing
 from shared.metric_files import page_of
 from shared.providers.interface import Call, Outcome
@@ -26,6 +26,7 @@ from shared.store.fetching import ClaimedFetch, Result
 from shared.store.inbox import NewEvent, insert
 from shared.store.planning import ClaimedEvent
 from shared.watching import ConfigurationWatch
+from support.conditions import HANG_SECONDS, until
 from workers.follow_up.metrics import FollowUpMetrics
 from workers.relay.gauging import keep_gauges
 from workers.relay.metrics import RelayMetrics
@@ -100,7 +101,7 @@ async def gauged(
         keep_gauges(database_url, redis_url, ConfigurationWatch(config), RelayMetrics(registry))
     )
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(HANG_SECONDS):
             while not until_true(registry):
                 assert not keeping.done(), keeping.exception()
                 await asyncio.sleep(0.05)
@@ -258,10 +259,10 @@ def test_a_worker_alone_shows_its_childrens_figures_and_logs_json(
                 except OSError:
                     return False
 
-            until(told, 60, log.read_text)
+            until(told, otherwise=log.read_text)
         finally:
             process.terminate()
-            process.wait(30)
+            process.wait(HANG_SECONDS)
     lines = log.read_text().splitlines()
     assert lines
     assert [] == [line for line in lines if not line.startswith("{")]

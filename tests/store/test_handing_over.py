@@ -14,6 +14,7 @@ from shared.store.handovers import handed_over, handing_over, handlers
 from shared.store.handovers.handing_over import ClaimedHandover, Delivered, Subscription
 from shared.store.handovers.handlers import NewHandler
 from shared.store.records.numbering import number_changes
+from support.conditions import HANG_SECONDS
 
 
 pytestmark = pytest.mark.anyio
@@ -139,7 +140,7 @@ async def test_many_workers_hand_every_change_over_once_and_in_order(database_ur
 
     connections = [await asyncpg.connect(database_url) for _ in range(9)]
     try:
-        async with asyncio.timeout(120):
+        async with asyncio.timeout(HANG_SECONDS):
             await asyncio.gather(
                 write(connections[8]), *(hand_over(connections[number], number) for number in range(8))
             )

@@ -18,7 +18,8 @@ from ops.embedded.redis import Redis
 from ops.installation import find, running
 from shared.errors import SettingsError
 from shared.settings import Settings
-from supervisor.installing import SECONDS, family, living, started, until
+from supervisor.installing import family, living, started
+from support.conditions import until
 
 
 @pytest.fixture
@@ -70,12 +71,16 @@ def test_a_run_from_start_to_end(folder: Path) -> None:
             killed = _pid(up.data, name)
             below = family(killed) if name == "worker-imin" else set()
             os.kill(killed, signal.SIGKILL)
-            until(lambda name=name, killed=killed: _pid(up.data, name) not in {0, killed}, f"{name} is not replaced")
-            until(lambda below=below: not living(below), "the children of the dead worker live on")
+            until(
+                lambda name=name, killed=killed: _pid(up.data, name) not in {0, killed},
+                otherwise=f"{name} is not replaced",
+            )
+            until(lambda below=below: not living(below), otherwise="the children of the dead worker live on")
         assert f"worker-imin ended (signal {signal.SIGKILL.value})" in up.output
 
         until(
-            lambda: "imin received 4 done 3 waiting 1 failed 0 parked 0 duplicate 0 due 0.2 s" in up.output, "no counts"
+            lambda: "imin received 4 done 3 waiting 1 failed 0 parked 0 duplicate 0 due 0.2 s" in up.output,
+            otherwise="no counts",
         )
 
         everybody = family(up.process.pid)
@@ -95,9 +100,7 @@ def test_a_child_that_stands_still_is_replaced(folder: Path) -> None:
         for pid in still.values():
             os.kill(pid, signal.SIGSTOP)
         for name, pid in still.items():
-            until(
-                lambda name=name, pid=pid: _pid(up.data, name) not in {0, pid}, f"{name} is not replaced", SECONDS + 20
-            )
+            until(lambda name=name, pid=pid: _pid(up.data, name) not in {0, pid}, otherwise=f"{name} is not replaced")
             assert f"{name} (process {pid}) gave no sign of life" in up.output
 
 
@@ -122,7 +125,7 @@ def test_a_killed_supervisor_leaves_nothing_and_the_next_one_goes_on(folder: Pat
         first.process.wait()
         with started(folder) as second:
             after = second.ready()
-            until(lambda: not living(everybody), "processes of the killed run live on")
+            until(lambda: not living(everybody), otherwise="processes of the killed run live on")
             assert (before.database_url, before.redis_url) == (after.database_url, after.redis_url)
             with redis.Redis.from_url(after.redis_url) as client:
                 assert b"yes" == client.get("kept")
@@ -215,13 +218,18 @@ def test_metrics_of_all_processes_are_on_one_page(folder: Path) -> None:
     with started(folder) as up:
         up.ready()
         address = up.output.partition("metrics  ")[2].split()[0]
-        until(lambda: "stub_busy 2.0" in httpx.get(address, trust_env=False).text, "the two workers are not there")
+        until(
+            lambda: "stub_busy 2.0" in httpx.get(address, trust_env=False).text,
+            otherwise="the two workers are not there",
+        )
         worker = _pid(up.data, "worker-imin")
         file = up.data / "run" / "metrics" / f"gauge_livesum_{worker}.db"
         assert file.exists()
         os.kill(worker, signal.SIGKILL)
         until(
             lambda: httpx.get(address, trust_env=False).is_success and not file.exists(),
-            "the dead worker's file is still there",
+            otherwise="the dead worker's file is still there",
         )
-        until(lambda: "stub_busy 2.0" in httpx.get(address, trust_env=False).text, "the new worker is not there")
+        until(
+            lambda: "stub_busy 2.0" in httpx.get(address, trust_env=False).text, otherwise="the new worker is not there"
+        )

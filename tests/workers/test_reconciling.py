@@ -27,6 +27,7 @@ from shared.store.gaps.walks import Tally
 from shared.store.locking import alone
 from shared.store.opening import resource_key
 from shared.store.records import recording
+from support.conditions import HANG_SECONDS
 from workers.reconcile.reconciling import Reconciliation, Report
 from workers.reconcile.surveying import Surveyor, surveyor
 
@@ -358,7 +359,7 @@ async def test_after_a_429_the_accounts_own_penalty_counts(bench: Bench) -> None
     bench.budget = "{ calls = 0, penalty_seconds = 0.1 }"
     bench.lab.set_faults(Fault(kind="status", path=r"/v1/customers\?", status=429, times=1))
 
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(HANG_SECONDS):
         report = await bench.run(max_seconds=100.0)
 
     assert report.stopped is None

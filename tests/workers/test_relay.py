@@ -7,7 +7,8 @@ from pathlib import Path
 
 from ops.embedded.redis import Redis
 from ops.supervisor.process import Process, Program
-from redis_faults.bench import KEY, ROOT, until
+from redis_faults.bench import KEY, ROOT
+from support.conditions import HANG_SECONDS, until
 
 
 def _relay(folder: Path, database_url: str, redis_url: str) -> Program:
@@ -34,17 +35,17 @@ def test_a_redis_that_stands_still_is_noticed_and_stops_no_heartbeat(tmp_path: P
     with Redis(tmp_path) as server:
         relay = Process(_relay(tmp_path, database_url, server.url))
         try:
-            until(heartbeat.exists, 60, "no sign of life")
+            until(heartbeat.exists, otherwise="no sign of life")
             assert server.process
             os.kill(server.process.pid, signal.SIGSTOP)
             try:
-                until(lambda: "a store is away" in relay.program.log.read_text(), 30, "it does not notice")
+                until(lambda: "a store is away" in relay.program.log.read_text(), otherwise="it does not notice")
                 sign = heartbeat.stat().st_mtime_ns
-                until(lambda: heartbeat.stat().st_mtime_ns > sign, 5, "it gives no sign of life")
+                until(lambda: heartbeat.stat().st_mtime_ns > sign, otherwise="it gives no sign of life")
             finally:
                 os.kill(server.process.pid, signal.SIGCONT)
             relay.stop()
-            ended = relay.wait(20)
+            ended = relay.wait(HANG_SECONDS)
         finally:
             relay.kill()
 

@@ -15,10 +15,11 @@ from prometheus_client import CollectorRegistry
 from ops.supervisor.children import Child
 from ops.supervisor.heartbeat import Heartbeat
 from redis_faults.api import CALLS, running_api
-from redis_faults.bench import Bench, running_bench, until
+from redis_faults.bench import Bench, running_bench
 from shared.configuration import Timing
 from shared.providers.registry import PROVIDERS
 from shared.publishing import celery_settings
+from support.conditions import HANG_SECONDS, until
 from workers.forking import FORK_LOCK
 from workers.health.canary import Canary
 from workers.health.metrics import WorkerMetrics
@@ -37,7 +38,7 @@ def _replaced(child: Child, bench: Bench, within: float) -> list[str]:
         told.extend(filter(None, [child.tend()]))
         return child.process is not before
 
-    until(other, within, "it is not replaced")
+    until(other, within, otherwise="it is not replaced")
     assert child.process
     bench.worker = child.process
     bench.wait_until_worked(30)
@@ -100,7 +101,9 @@ def test_a_worker_that_is_asked_to_end_while_redis_is_away_ends(tmp_path: Path, 
         bench.worker.stop()
 
         assert bench.worker.wait(GRACE_SECONDS + 15)
-        until(lambda: not any(Path(f"/proc/{child}").exists() for child in children), 5, "a child is left behind")
+        until(
+            lambda: not any(Path(f"/proc/{child}").exists() for child in children), otherwise="a child is left behind"
+        )
 
 
 def test_what_a_killed_child_held_is_due_again_long_before_its_lease_lapses(tmp_path: Path, database_url: str) -> None:
@@ -109,10 +112,10 @@ def test_what_a_killed_child_held_is_due_again_long_before_its_lease_lapses(tmp_
         customer, event = bench.start_running(20)
 
         os.kill(bench.process_that_calls(), signal.SIGKILL)
-        until(lambda: bench.suspects() == 1, LEASE_SECONDS / 2, "the dead child's call is still its own")
+        until(lambda: bench.suspects() == 1, LEASE_SECONDS / 2, otherwise="the dead child's call is still its own")
         bench.queue("imin", event)
 
-        until(lambda: CALLS[customer] == 2, 10, f"nobody makes the call anew:\n{bench.log[-4000:]}")
+        until(lambda: CALLS[customer] == 2, otherwise=f"nobody makes the call anew:\n{bench.log[-4000:]}")
         assert "a child died; its work is due again" in bench.log
 
 
@@ -132,7 +135,7 @@ def test_no_child_is_forked_while_the_watchdog_talks_to_redis() -> None:
         assert FORK_LOCK.locked()
         connection.close()
 
-    talking.join(30)
+    talking.join(HANG_SECONDS)
     assert not FORK_LOCK.locked()
 
 
@@ -141,10 +144,10 @@ def test_a_canary_is_overdue_only_after_the_patience() -> None:
     seen = time.monotonic()
     verdict = Verdict(lambda: seen, patience=0.2)
     assert 0.0 == verdict.overdue()
-    until(verdict.overdue, 2, "never overdue")
+    until(verdict.overdue, otherwise="never overdue")
     verdict.excuse()
     assert 0.0 == verdict.overdue()
-    until(verdict.overdue, 2, "never overdue again")
+    until(verdict.overdue, otherwise="never overdue again")
     seen = time.monotonic()
     assert 0.0 == verdict.overdue()
 
@@ -164,7 +167,7 @@ def test_a_worker_is_occupied_when_every_child_works_and_no_longer_than_a_task_m
         assert not occupied()
         state.active_requests.add(requests[1])
         assert occupied()
-        until(lambda: not occupied(), 2, "it is believed for ever")
+        until(lambda: not occupied(), otherwise="it is believed for ever")
         state.all_total_count[0] += 1
         assert occupied()
     finally:
