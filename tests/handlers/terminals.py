@@ -88,10 +88,10 @@ class Terminal:
         """All that was ever printed here."""
         return self._printed.decode(errors="replace")
 
-    def type(self, command: Command, within: float) -> None:
+    def type(self, command: Command) -> None:
         """Type it and wait until it has printed what is shown. One that shows nothing, or ends early, must go well."""
         wanted = pattern(command.shown)
-        deadline = time.monotonic() + within
+        deadline = time.monotonic() + HANG_SECONDS
         status = self._enter(command.line)
         while True:
             output, ended = self._since(status)
@@ -106,7 +106,7 @@ class Terminal:
                 status = self._enter(command.line)
 
     def interrupt(self) -> None:
-        """Ctrl-C, and then the end of the shell; what does not end within 20 s is killed."""
+        """Ctrl-C, and then the end of the shell; what hangs is killed."""
         os.killpg(self._shell.pid, signal.SIGINT)
         assert self._shell.stdin
         self._shell.stdin.close()

@@ -101,7 +101,7 @@ def test_postgres_that_is_down_is_found_again(
     reply, took = timed(lambda: ingress.imin(b"{}"))
     assert (204, "spool") == durability(reply)
     # A refused connection is known at once; a commit would be waited for as long as it may take.
-    assert took < 2
+    assert took < 2 + ingress.own_seconds()
     folder = servers_folder / f"started-{closed_port}"
     folder.mkdir()
     folder.chmod(0o755)
@@ -180,10 +180,11 @@ def test_both_away(ingress: "Ingress", freezable_postgres: "Server", spooling_re
     reply, took = timed(lambda: ingress.imin(b"{}"))
     assert (503, None) == durability(reply)
     assert reply.header("retry-after")
-    assert took < 4.5
-    reply, took = timed(lambda: ingress.imin(b"{}"))
+    assert took < 4.5 + ingress.own_seconds()
+    reply, known = timed(lambda: ingress.imin(b"{}"))
     assert 503 == reply.status
-    assert took < 2
+    # Neither store is waited for: each may take about two seconds.
+    assert known < took / 2
     assert (503, {"postgres": "away", "redis": "away"}) == ready(ingress)
     spooling_redis.wake()
     ingress.until(lambda: durability(ingress.imin(b"{}")) == (204, "spool"))
@@ -224,7 +225,7 @@ def test_redis_that_would_lose_events(
     freezable_postgres.freeze()
     reply, took = timed(lambda: ingress.imin(b"{}"))
     assert (503, None) == durability(reply)
-    assert took < 4.5
+    assert took < 4.5 + ingress.own_seconds()
     assert (503, {"postgres": "away", "redis": "ok"}) == ready(ingress)
     client.config_set("appendonly", "yes")
     client.config_set("maxmemory", "0")

@@ -15,18 +15,22 @@ _LOOK_SECONDS: Final = 0.05
 
 
 def until(
-    condition: Callable[[], T | None], within: float = HANG_SECONDS, otherwise: str | Callable[[], Any] = ""
+    condition: Callable[[], T | None],
+    within: float = HANG_SECONDS,
+    otherwise: str | Callable[[], Any] = "",
+    *,
+    every: float = _LOOK_SECONDS,
 ) -> T:
     """The first truthy value of a condition; fails with ``otherwise`` where there is none.
 
-    ``within`` is for a condition that takes minutes where all is well.
+    ``within`` is for a condition that takes minutes where all is well. It is looked at ``every`` so many seconds.
     """
     deadline = time.monotonic() + within
     while True:
         if value := condition():
             return value
         assert time.monotonic() < deadline, _told(within, otherwise)
-        time.sleep(_LOOK_SECONDS)
+        time.sleep(every)
 
 
 async def until_so(

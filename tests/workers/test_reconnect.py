@@ -106,7 +106,7 @@ def _undergo(fault: Callable[[Bench], None], folder: Path, database_url: str, ap
         customer, running = bench.start_running(RUNNING_SECONDS)
         fault(bench)
         bench.queue("imin", running)
-        bench.wait_until_worked(120)
+        bench.wait_until_worked()
         meanwhile = bench.state(running) != "done"
         until(lambda: bench.state(running) == "done", otherwise="the task that ran is not done")
         return Recovery(meanwhile, CALLS[customer], bench.worker.ended() is None, bench.log[-6000:])

@@ -23,13 +23,10 @@ from support.conditions import HANG_SECONDS, until
 from workers.forking import FORK_LOCK
 from workers.health.canary import Canary
 from workers.health.metrics import WorkerMetrics
-from workers.health.watchdog import GRACE_SECONDS, PATIENCE_SECONDS, Occupied, Verdict, Watchdog
+from workers.health.watchdog import Occupied, Verdict, Watchdog
 
 
-LEASE_SECONDS = Timing().lease_seconds
-
-
-def _replaced(child: Child, bench: Bench, within: float) -> list[str]:
+def _replaced(child: Child, bench: Bench) -> list[str]:
     """Tend the child until another process runs, and wait until that one works; what there was to tell."""
     told: list[str] = []
     before = bench.worker
@@ -38,10 +35,10 @@ def _replaced(child: Child, bench: Bench, within: float) -> list[str]:
         told.extend(filter(None, [child.tend()]))
         return child.process is not before
 
-    until(other, within, otherwise="it is not replaced")
+    until(other, otherwise="it is not replaced")
     assert child.process
     bench.worker = child.process
-    bench.wait_until_worked(30)
+    bench.wait_until_worked()
     return told
 
 
@@ -59,15 +56,13 @@ def test_a_worker_that_takes_no_messages_ends_and_is_replaced(tmp_path: Path, da
         child = Child(bench.worker.program, process=bench.worker, heartbeat=Heartbeat(heartbeat))
         control = Celery("test", set_as_current=False)
         control.conf.update(celery_settings(bench.redis.url, Timing(), PROVIDERS))
-        ((_, queues),) = control.control.inspect(timeout=3).active_queues().items()
+        ((_, queues),) = until(control.control.inspect(timeout=3).active_queues).items()
 
         for queue in queues:
-            control.control.cancel_consumer(queue["name"], reply=True, timeout=3)
+            until(lambda name=queue["name"]: control.control.cancel_consumer(name, reply=True, timeout=3))
         control.close()
-        began = time.monotonic()
-        told = _replaced(child, bench, PATIENCE_SECONDS + 40)
+        told = _replaced(child, bench)
 
-        assert time.monotonic() - began < PATIENCE_SECONDS + 30
         assert "worker-imin ended (exit status" in told[0]
         assert 1 == bench.log.count("the worker takes no messages although both stores answer and it has room")
 
@@ -100,7 +95,7 @@ def test_a_worker_that_is_asked_to_end_while_redis_is_away_ends(tmp_path: Path, 
 
         bench.worker.stop()
 
-        assert bench.worker.wait(GRACE_SECONDS + 15)
+        assert bench.worker.wait(HANG_SECONDS)
         until(
             lambda: not any(Path(f"/proc/{child}").exists() for child in children), otherwise="a child is left behind"
         )
@@ -112,11 +107,12 @@ def test_what_a_killed_child_held_is_due_again_long_before_its_lease_lapses(tmp_
         customer, event = bench.start_running(20)
 
         os.kill(bench.process_that_calls(), signal.SIGKILL)
-        until(lambda: bench.suspects() == 1, LEASE_SECONDS / 2, otherwise="the dead child's call is still its own")
+        until(lambda: bench.suspects() == 1, otherwise="the dead child's call is still its own")
         bench.queue("imin", event)
 
-        until(lambda: CALLS[customer] == 2, otherwise=f"nobody makes the call anew:\n{bench.log[-4000:]}")
+        # Only this frees it: a lease that lapses is for the relay to find.
         assert "a child died; its work is due again" in bench.log
+        until(lambda: CALLS[customer] == 2, otherwise=f"nobody makes the call anew:\n{bench.log[-4000:]}")
 
 
 def test_no_child_is_forked_while_the_watchdog_talks_to_redis() -> None:
@@ -142,7 +138,7 @@ def test_no_child_is_forked_while_the_watchdog_talks_to_redis() -> None:
 def test_a_canary_is_overdue_only_after_the_patience() -> None:
     """Seen or excused, it begins anew."""
     seen = time.monotonic()
-    verdict = Verdict(lambda: seen, patience=0.2)
+    verdict = Verdict(lambda: seen, patience=2.0)
     assert 0.0 == verdict.overdue()
     until(verdict.overdue, otherwise="never overdue")
     verdict.excuse()
@@ -160,7 +156,7 @@ class _Request:
 
 def test_a_worker_is_occupied_when_every_child_works_and_no_longer_than_a_task_may_last() -> None:
     """Half of them is not all; and no task outlives its limit, so what is busy for longer is broken."""
-    occupied = Occupied(children=2, longest=0.3)
+    occupied = Occupied(children=2, longest=2.0)
     requests = [_Request(), _Request()]
     try:
         state.active_requests.add(requests[0])
