@@ -106,7 +106,7 @@ def up(api: AcmeApi, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runni
     config = (
         f'[[acme.accounts]]\nname = "main"\nwebhook_keys = ["{WEBHOOK_KEY}"]\n'
         f'api_key = "{API_KEY}"\nbase_url = "http://127.0.0.1:{api.server_port}"\n'
-        "[timing]\nbeat_seconds = 0.4\nlease_seconds = 2.0\n"
+        "[timing]\nbeat_seconds = 1.0\nlease_seconds = 6.0\n"
     )
     with started(tmp_path_factory.mktemp("installation"), config, code=copy) as running:
         yield running

@@ -13,6 +13,7 @@ from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from handlers.conftest import OLDER, PATIENT, SECRET, Store, handler
 from handlers.receiving import Message, Reply, receiving
+from support.conditions import until
 from workers.hand_over.delivering import HandingOver
 
 
@@ -122,9 +123,14 @@ def test_the_changes_of_a_record_arrive_one_after_the_other_in_order(store: Stor
 
 
 def test_no_more_are_under_way_than_the_handler_allows(store: Store, handing: Handing) -> None:
-    """Its concurrency."""
+    """Its concurrency; the first are answered when so many are there."""
     store.change(30)
-    with receiving(lambda _: Reply(wait=0.02)) as app:
+
+    def reply(_: Message) -> Reply:
+        until(lambda: app.most_at_once >= 3)
+        return Reply(wait=0.02)
+
+    with receiving(reply) as app:
         handing(handler(app.url, "concurrency = 3")).run("crm")
     assert (30, 3) == (len(app.got), app.most_at_once)
 
@@ -160,7 +166,7 @@ def test_what_fails_waits_and_in_the_end_is_parked(store: Store, handing: Handin
     store.change()
     settings = f"{PATIENT}max_attempts = 2\n"
     with receiving(lambda _: reply) as app:
-        step = handing(settings + handler(app.url, "timeout_seconds = 0.3"))
+        step = handing(settings + handler(app.url, f"timeout_seconds = {0.3 if reply.wait else 20}"))
         step.run("crm")
         first = store.handover()
         store.due()

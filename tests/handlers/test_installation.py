@@ -42,7 +42,7 @@ def deadly(change):
         os.kill(os.getpid(), 9)
 
 
-@on("magicline.customer", name="hanging", timeout_seconds=0.5)
+@on("magicline.customer", name="hanging", timeout_seconds=2)
 def hanging(change):
     note("hanging", change)
     if change.external_id == "2":
@@ -51,7 +51,7 @@ def hanging(change):
 
 ENTRY_POINTS = "[penstock.handlers]\nshop = shop\nbroken = nowhere\n"
 
-TIMING = "[timing]\nbeat_seconds = 0.4\nlease_seconds = 2.0\n[retry]\nbase_seconds = 0.2\nmax_attempts = 2\n"
+TIMING = "[timing]\nbeat_seconds = 1.0\nlease_seconds = 6.0\n[retry]\nbase_seconds = 0.2\nmax_attempts = 2\n"
 
 
 def _install(folder: Path) -> None:
