@@ -19,7 +19,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[bytes]:
         cwd=ROOT,
         env=clean_environment(),
         capture_output=True,
-        timeout=HANG_SECONDS,
+        timeout=2 * HANG_SECONDS,
         check=False,
     )
 
@@ -29,7 +29,7 @@ def test_nothing_is_lost_when_ingress_is_killed_redis_emptied_and_postgres_froze
     names = ("ingress-killed", "redis-flushed", "postgres-frozen")
     chosen = [part for name in names for part in ("--scenario", name)]
 
-    done = run(*chosen, "--events", "100", "--rate", "20", "--json", "--folder", str(tmp_path))
+    done = run(*chosen, "--events", "100", "--rate", "20", "--patient", "--json", "--folder", str(tmp_path))
 
     results = [msgspec.json.decode(line, type=Result) for line in done.stdout.splitlines()]
     assert 0 == done.returncode, done.stdout.decode() + done.stderr.decode()
