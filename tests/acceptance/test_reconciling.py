@@ -14,7 +14,7 @@ from support.conditions import until
 DELIVERIES, WITHHELD = (5000, 200) if FULL else (400, 16)
 STUDIO = "studio-berlin"
 
-pytestmark = pytest.mark.timeout(1800 if FULL else 300)
+pytestmark = pytest.mark.timeout(1800)
 
 
 @pytest.fixture(scope="module")

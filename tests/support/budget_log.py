@@ -46,11 +46,11 @@ def most_within(times: Sequence[float], seconds: float) -> int:
 
 
 @contextmanager
-def budget_log(redis_url: str, provider: str, account: str) -> Iterator[BudgetLog]:
-    """What happens during the block; complete after it."""
+def budget_log(redis_url: str, provider: str, account: str, scope: str = "") -> Iterator[BudgetLog]:
+    """What happens during the block; complete after it. ``scope``: only of budgets with this in their scope."""
     log = BudgetLog()
-    taken = re.compile(rf"ZADD penstock:budget:{provider}:{account}:")
-    paused = re.compile(rf"SET penstock:pause:{provider}:{account}:")
+    taken = re.compile(rf"ZADD penstock:budget:{provider}:{account}:.*{scope}")
+    paused = re.compile(rf"SET penstock:pause:{provider}:{account}:.*{scope}")
     with redis.Redis.from_url(redis_url, socket_timeout=None) as client, client.monitor() as monitor:
 
         def read() -> None:
