@@ -76,7 +76,7 @@ def test_a_worker_that_stands_still_is_killed_and_replaced(tmp_path: Path, datab
         still = bench.worker.pid
         os.kill(still, signal.SIGSTOP)
 
-        told = _replaced(child, bench, 30)
+        told = _replaced(child, bench)
 
         assert f"worker-imin (process {still}) gave no sign of life for 4 s" in told[0]
         assert f"worker-imin ended (signal {signal.SIGKILL.value})" in told[1]
