@@ -330,7 +330,7 @@ def test_refused_credentials_are_named_and_tried_by_the_cheapest_read(up: Instal
     assert "open" == circuit(up, "studio-hamburg")
     lab.set_faults()
 
-    finished = up.finished(event, late, within=60)
+    finished = up.finished(event, late)
 
     assert "check the API key of studio-hamburg" in row["timeline"][-1]["detail"]
     assert 1 == len([call for call in seen if call["method"] == "GET"])

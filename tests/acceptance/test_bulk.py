@@ -27,7 +27,7 @@ def refresh(installation: Installation) -> str:
     name = installation.event(credential["id"])["fetches"][0]["url"].rpartition("/")[2]
     installation.lab.send("paybook", "credential_update", credential=name)
     sent = installation.lab.send("paybook", "refresh", credential=name, new=0, changed=0)[0]
-    (row,) = installation.finished(sent["attempts"][0]["receipt"], within=240)
+    (row,) = installation.finished(sent["attempts"][0]["receipt"])
     assert "done" == row["state"], installation.event(row["id"])
     return name
 

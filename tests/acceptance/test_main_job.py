@@ -141,7 +141,7 @@ def test_every_magicline_event_type_ends_as_it_should(installation: Installation
     """All 44 types of the provider's list are followed up to done, and lead to records of each kind."""
     sent = [installation.lab.send("magicline", event)[0] for event in EVENT_TYPES]
 
-    rows = installation.finished(*(entry["attempts"][0]["receipt"] for entry in sent), within=120)
+    rows = installation.finished(*(entry["attempts"][0]["receipt"] for entry in sent))
     kinds = {row["kind"] for row in installation.lines("records", "list", "--provider", "magicline", "--limit", "0")}
     assert {"done"} == {row["state"] for row in rows}, [row for row in rows if row["state"] != "done"]
     assert MAGICLINE_KINDS == kinds

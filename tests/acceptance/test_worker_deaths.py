@@ -129,7 +129,7 @@ def test_what_kills_its_worker_is_parked_and_its_neighbours_finish(up: Running, 
             poison.append(deliver(up, f"p-{number}", KILLS_ITS_READER if number == 7 else KILLS_WHO_CALLS))
         neighbours.append(deliver(up, f"n-{number}", 1000 + number))
 
-    finished = up.finished(*poison, *neighbours, within=120)
+    finished = up.finished(*poison, *neighbours)
     later = up.finished(deliver(up, "later", 2000))
 
     assert ["parked", "parked"] == [row["state"] for row in finished[:2]]
