@@ -48,13 +48,14 @@ $(DEBIAN): $(STAMP)
 	@touch $@
 
 # One process more than there are cores, for many tests wait; at most four. What failed beside others, on a machine that
-# they keep busy, is played once more alone; what fails twice fails.
+# they keep busy, is played once more alone; what fails twice fails, and what passes only then is named in build/flaky.txt.
 TEST_PROCESSES ?= $(shell $(PYTHON) -c 'import os; print(min(4, (os.cpu_count() or 1) + 1))')
 test: $(DEBIAN) lint ## Run every check that CI runs (T=path runs one)
+	@rm -f build/flaky.txt
 	@$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(T) || { \
 		status=$$?; [ $$status = 1 ] || exit $$status; \
 		echo "Playing once more, alone, what failed above ..."; \
-		$(BIN)/python -m pytest --last-failed --last-failed-no-failures none $(T); \
+		$(BIN)/python -m tests.support.second_play $(T); \
 	}
 
 chaos: $(STAMP) ## Play every fault scenario, three seeds, and count what is lost (A="--scenario S")

@@ -22,6 +22,9 @@ HEADERS: Final = 256
 PIPELINED: Final = 64
 """So many requests may wait behind one that is not answered yet; one read of 256 KiB could hold 14,000 of 3 KB each."""
 
+LINGER_SECONDS: Final = 2.0
+"""How long what comes in behind a refusal is read and thrown away, so that its sender sees the answer, not a reset."""
+
 ROOM_SECONDS: Final = 1.0
 """How often idle connections are looked for while there is no room for new ones."""
 
@@ -56,6 +59,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._another_ended = False
         self._head_too_large = False
         self._head_timer: asyncio.TimerHandle | None = None
+        self._refused: asyncio.TimerHandle | None = None
         self._declined_headers: list[tuple[bytes, bytes]] | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -73,18 +77,18 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the timer."""
         self._end_head()
+        if self._refused is not None:
+            self._refused.cancel()
         if self._admitted is not None:
             self._admission.leave(self._admitted)
             self._admitted = None
-        # uvicorn tells only the newest request; one before it would answer into a closed transport, and log that.
-        for cycle in (self._begun, *(cycle for cycle, _ in self.pipeline)):
-            if cycle is not None:
-                cycle.disconnected = True
-                cycle.message_event.set()
+        self._disconnect()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse; count what belongs to a head that is still incomplete."""
+        """Parse; count what belongs to a head that is still incomplete. Behind a refusal nothing is read any more."""
+        if self._refused is not None:
+            return
         self._unset_keepalive_if_required()
         self._head_bytes += len(data)
         self._another_ended = False
@@ -153,8 +157,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._head_too_large:
             self._refuse_head()
         else:
-            self._end_head()
-            super().send_400_response(msg)
+            self._refuse(HTTPStatus.BAD_REQUEST, msg)
 
     def _decline_upgrade(self, rest: bytes) -> None:
         """Go on in HTTP/1.1, as a server may that does not know the protocol offered (RFC 9110, 7.8).
@@ -187,12 +190,36 @@ class BoundedProtocol(HttpToolsProtocol):
         return len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
 
     def _refuse_head(self) -> None:
-        status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+        self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+
+    def _refuse(self, status: HTTPStatus, sentence: str = "") -> None:
+        """Answer, end our side alone, and wait for the client's end.
+
+        To close at once would reset the connection under a client that sends on: it fails in the midst of that, and
+        never reads the answer (RFC 9112, 9.6).
+        """
         self._end_head()
+        self._disconnect()
+        content_type = b"content-type: text/plain; charset=utf-8\r\n" if sentence else b""
         self.transport.write(
-            b"HTTP/1.1 %d %s\r\ncontent-length: 0\r\nconnection: close\r\n\r\n" % (status, status.phrase.encode())
+            b"HTTP/1.1 %d %b\r\n%bcontent-length: %d\r\nconnection: close\r\n\r\n%b"
+            % (status, status.phrase.encode(), content_type, len(sentence), sentence.encode("ascii"))
         )
-        self.transport.close()
+        self._refused = self.loop.call_later(LINGER_SECONDS, self.transport.close)
+        self.flow.resume_reading()
+        if self.transport.can_write_eof() and not self.transport.is_closing():
+            self.transport.write_eof()
+
+    def _disconnect(self) -> None:
+        """Let no request be answered any more.
+
+        uvicorn tells only the newest one; one before it would answer into a closed transport, and log that.
+        """
+        for cycle in (self._begun, *(cycle for cycle, _ in self.pipeline)):
+            if cycle is not None:
+                cycle.disconnected = True
+                cycle.waiting_for_100_continue = False
+                cycle.message_event.set()
 
     def _end_head(self) -> None:
         self._in_head = False

@@ -15,7 +15,7 @@ from uuid_utils.compat import uuid7
 
 from ingress.body import MEMORY_BYTES, BodyReader, SenderGone
 from ingress.incoming import IncomingFile
-from ingress.protocol import WHOLE_BODY
+from ingress.protocol import LINGER_SECONDS, WHOLE_BODY
 from ingress.refusals import NoAccount, Refusal, TooManyFailures, WrongMethod, WrongSignature, refusal_of
 from ingress.routes import Route, Routes
 from ingress.telling import BoundedLog
@@ -36,9 +36,6 @@ if TYPE_CHECKING:
 
 ANSWER_SECONDS: Final = 3.5
 """Providers give up at 5 s; the answer is due 4 s after the last byte. This is for all stores together."""
-
-LINGER_SECONDS: Final = 2.0
-"""How long the rest of a refused body is read and thrown away, so that its sender sees the answer, not a reset."""
 
 _END: Final = {"type": "http.response.body", "body": b""}
 _NO_LENGTH: Final = frozenset({204})

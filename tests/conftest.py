@@ -17,6 +17,8 @@ from shared.store.migrating import upgrade
 # Where the tests run as a background job of a shell, SIGINT is inherited as ignored, by them and by all they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+_redis: list[Redis] = []
+
 
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
@@ -27,16 +29,24 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
 
 @pytest.fixture(scope="session")
 def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
-    """A Redis of this test process's own."""
+    """A Redis of this test process's own; each module of tests finds it empty."""
     with Redis(tmp_path_factory.mktemp("redis")) as server:
+        _redis.append(server)
         yield server
+        _redis.clear()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _nothing_of_other_modules() -> None:
+    """What a module finds in Redis does not depend on which ones were played before it in this process."""
+    for server in _redis:
+        _empty(server)
 
 
 @pytest.fixture
 def empty_redis(redis: Redis) -> Redis:
     """The same Redis with nothing in it, whatever earlier tests left there."""
-    with client.Redis.from_url(redis.url) as connection:
-        connection.flushall()
+    _empty(redis)
     return redis
 
 
@@ -68,6 +78,11 @@ def empty_database_url(postgres: Postgres) -> str:
 def anyio_backend() -> str:
     """Asyncio is the event loop that Penstock runs on."""
     return "asyncio"
+
+
+def _empty(server: Redis) -> None:
+    with client.Redis.from_url(server.url) as connection:
+        connection.flushall()
 
 
 def _url(server: Postgres, database: str) -> str:

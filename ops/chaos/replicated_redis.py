@@ -25,8 +25,8 @@ SERVICE: Final = "penstock"
 REPLICAS: Final = 2
 SENTINELS: Final = 3
 DOWN_AFTER_MS: Final = 3000
-_START_SECONDS: Final = 30.0
-_FAILOVER_SECONDS: Final = 30.0
+_START_SECONDS: Final = 120.0
+_FAILOVER_SECONDS: Final = 120.0
 _STOP_SECONDS: Final = 3.0
 _LOOK_SECONDS: Final = 0.1
 

@@ -31,9 +31,9 @@ _COLUMNS = (
 _COUNTS = _COLUMNS[:10]
 
 
-def failed(results: Sequence[Result]) -> bool:
-    """Whether anything was lost, doubled, altered, wrongly refused, too slow or not finished in any scenario."""
-    return any(result.why for result in results)
+def failed(results: Sequence[Result], *, patient: bool = False) -> bool:
+    """Whether anything was lost, doubled, altered, wrongly refused or not finished; or late, unless ``patient``."""
+    return any(result.why or (result.late and not patient) for result in results)
 
 
 def show(results: Sequence[Result], page: Console) -> None:
@@ -48,7 +48,7 @@ def show(results: Sequence[Result], page: Console) -> None:
         table.add_row(*_cells(result))
     page.print(table)
     for result in results:
-        for reason in result.why:
+        for reason in (*result.why, *(f"slow: {reason}" for reason in result.late)):
             page.print(f"{result.scenario}/{result.seed}  {reason}")
         if result.skipped:
             page.print(f"{result.scenario}/{result.seed}  skipped: {result.skipped}")
@@ -62,7 +62,9 @@ def summary(results: Sequence[Result]) -> str:
         sum(getattr(result, name) for result in played) for name in ("acknowledged", "lost", "doubled", "altered")
     )
     wrong = [f"{result.scenario}/{result.seed}" for result in played if result.why]
-    end = f"not as promised: {', '.join(wrong)}" if wrong else "all as promised"
+    late = [f"{result.scenario}/{result.seed}" for result in played if result.late and not result.why]
+    ends = [f"not as promised: {', '.join(wrong)}"] * bool(wrong) + [f"only slow: {', '.join(late)}"] * bool(late)
+    end = "; ".join(ends) or "all as promised"
     count = f"{len(played)} scenarios, {acknowledged:,} events acknowledged"
     return f"{count}: {lost} lost, {altered} altered, {doubled} doubled; {end}"
 
@@ -76,5 +78,7 @@ def _cells(result: Result) -> list[str | Text]:
         "" if seconds is None else f"{seconds:.1f} s" for seconds in (result.taken_up_seconds, result.drained_seconds)
     ]
     finished = "never" if result.recovered_seconds is None else f"{result.recovered_seconds:.1f} s"
-    verdict = Text("ok", style="green") if result.passed else Text("FAILED", style="bold red")
+    verdict = Text("ok", style="green") if result.passed else Text("slow", style="yellow")
+    if result.why:
+        verdict = Text("FAILED", style="bold red")
     return [result.scenario, str(result.seed), *counts, *answers, *measured, finished, verdict]

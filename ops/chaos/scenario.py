@@ -202,7 +202,7 @@ class Book:
 
 
 _WRITING = {"default_transaction_read_only": "off"}
-_PATIENCE_SECONDS = 30.0
+_PATIENCE_SECONDS = 120.0
 _LOOK_SECONDS = 0.1
 _EMPTY_SECONDS = 3.0
 """Longer than ingress needs to find out that Postgres is back: until then it may spool more."""

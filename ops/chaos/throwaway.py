@@ -22,7 +22,7 @@ from shared.errors import PenstockError
 if TYPE_CHECKING:
     from ops.chaos.replicated_redis import ReplicatedRedis
 
-READY_SECONDS = 120.0
+READY_SECONDS = 300.0
 STOP_SECONDS = 20.0
 INGRESS = 2
 _ROOT = Path(__file__).parents[2]

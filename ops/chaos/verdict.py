@@ -52,11 +52,13 @@ class Result(msgspec.Struct, omit_defaults=False):
     recovered_seconds: float | None = None
     """From the fault's last act and the last delivery sent until all was finished; None: it never was."""
     why: list[str] = msgspec.field(default_factory=list)
+    late: list[str] = msgspec.field(default_factory=list)
+    """What was right but over a bound in seconds: of a machine that others keep busy it proves nothing."""
 
     @property
     def passed(self) -> bool:
-        """Whether nothing at all is wrong; a skipped scenario is neither passed nor failed."""
-        return not self.skipped and not self.why
+        """Whether nothing at all is wrong, and nothing late; a skipped scenario is neither passed nor failed."""
+        return not self.skipped and not self.why and not self.late
 
 
 def judge(
@@ -103,17 +105,20 @@ def judge(
         *_cases("never acknowledged", [_told(sent) for sent in unsent]),
         *_cases("wrongly refused", _summed(wrongly)),
         *_cases("503 without Retry-After", [_told(sent) for sent, attempt in attempts if _no_retry_after(attempt)]),
-        *_cases(f"slower than {SLOWEST_SECONDS} s", [_attempted(*pair) for pair in slow]),
     ]
+    result.late += _cases(f"slower than {SLOWEST_SECONDS} s", [_attempted(*pair) for pair in slow])
     if recovered_seconds is None:
         result.why += _cases("not finished in time", evidence.unfinished) or ["not finished in time"]
     elif recovered_seconds > scenario.within_seconds:
-        result.why.append(f"took {recovered_seconds:.1f} s to recover; {scenario.within_seconds:.0f} s are allowed")
+        result.late.append(f"took {recovered_seconds:.1f} s to recover; {scenario.within_seconds:.0f} s are allowed")
     if measured.postgres_away is not None:
         result.why += _away_from_postgres(attempts, *measured.postgres_away)
-    result.why += _over_bounds(result, scenario.bounds)
+    result.why += _not_measured(result, scenario.bounds)
+    result.late += _over_bounds(result, scenario.bounds)
     if scenario.bounds.p99_ms is not None and result.rate < rate * _NEAR_ENOUGH:
-        result.why.append(f"only {result.rate:.0f} deliveries a second could be sent from this machine, not {rate:.0f}")
+        result.late.append(
+            f"only {result.rate:.0f} deliveries a second could be sent from this machine, not {rate:.0f}"
+        )
     return result
 
 
@@ -143,18 +148,32 @@ def _away_from_postgres(attempts: Sequence[tuple[Sent, Attempt]], gone: float, b
     return _cases("not from the spool", [_attempted(*pair) for pair in wrong])
 
 
-def _over_bounds(result: Result, bounds: Bounds) -> list[str]:
-    """The figures that are over what the scenario promises, or that were to be measured and were not."""
-    told = []
-    for what, figure, most, unit in (
+def _bounded(result: Result, bounds: Bounds) -> list[tuple[str, float | None, float, str]]:
+    """What the scenario promises in time: what it is, what was measured, what is allowed, and the unit of both."""
+    figures = (
         ("the 99th percentile of the acknowledgements", result.p99_ms, bounds.p99_ms, "ms"),
         ("work was taken up again", result.taken_up_seconds, bounds.taken_up_seconds, "s"),
         ("the spool was drained", result.drained_seconds, bounds.drained_seconds, "s"),
-    ):
-        if most is not None and (figure is None or figure > most):
-            found = "not measured" if figure is None else f"{figure:.1f} {unit}"
-            told.append(f"{what}: {found}; {most:.0f} {unit} are allowed")
-    return told
+    )
+    return [(what, figure, most, unit) for what, figure, most, unit in figures if most is not None]
+
+
+def _not_measured(result: Result, bounds: Bounds) -> list[str]:
+    """The figures that were to be measured and were not: what they are of did not happen."""
+    return [
+        f"{what}: not measured; {most:.0f} {unit} are allowed"
+        for what, figure, most, unit in _bounded(result, bounds)
+        if figure is None
+    ]
+
+
+def _over_bounds(result: Result, bounds: Bounds) -> list[str]:
+    """The figures that are over what the scenario promises."""
+    return [
+        f"{what}: {figure:.1f} {unit}; {most:.0f} {unit} are allowed"
+        for what, figure, most, unit in _bounded(result, bounds)
+        if figure is not None and figure > most
+    ]
 
 
 def _count(result: Result, taken: Sequence[Sent], evidence: Evidence) -> None:
@@ -210,6 +229,8 @@ def _is_acknowledgement(sent: Sent, attempt: Attempt) -> bool:
 
 
 def _wrongly_refused(scenario: Scenario, sent: Sent, attempt: Attempt) -> bool:
+    if not attempt.status and attempt.seconds > SLOWEST_SECONDS:
+        return False  # The sender gave up: it is told as slow, and as never acknowledged where no answer ever came.
     allowed = {*scenario.may_refuse, *(scenario.may_refuse_large if sent.size > LARGE_BYTES else ())}
     return attempt.status not in allowed
 

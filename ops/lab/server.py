@@ -33,6 +33,9 @@ from ops.lab.traffic import Traffic
 from ops.lab.world import World
 
 
+_KEEP_ALIVE_SECONDS = 600
+"""Longer than any caller pauses on a slow machine: who uses a connection just as it is closed has no answer."""
+
 PORTS = ("imin", "magicline", "paybook", "authenteq", "control")
 
 
@@ -120,6 +123,7 @@ class _Server(uvicorn.Server):
             access_log=False,
             log_level="critical",
             timeout_graceful_shutdown=1,
+            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         )
         super().__init__(config)
         self.up = asyncio.Event()

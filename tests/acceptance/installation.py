@@ -4,8 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ import httpx
 import orjson
 
 from ops.lab.process import Lab
+from support.conditions import HANG_SECONDS, until
 
 
 T = TypeVar("T")
@@ -45,7 +45,7 @@ class Running:
             cwd=self.folder,
             env=clean_environment(self.code, self.variables),
             capture_output=True,
-            timeout=120,
+            timeout=HANG_SECONDS,
             check=False,
         )
         assert 0 == done.returncode, done.stderr.decode()
@@ -68,7 +68,7 @@ class Running:
         """The records of a kind by external id."""
         return {row["external_id"]: row for row in self.lines("records", "list", "--kind", kind, "--limit", "0")}
 
-    def finished(self, *events: str, within: float = 60.0) -> list[dict[str, Any]]:
+    def finished(self, *events: str, within: float = HANG_SECONDS) -> list[dict[str, Any]]:
         """The events, once none of them is received or processing."""
 
         def settled() -> list[dict[str, Any]] | None:
@@ -76,7 +76,7 @@ class Running:
             found = [rows[event] for event in events]
             return found if all(row["state"] not in {"received", "processing", "waiting"} for row in found) else None
 
-        return until(settled, within, lambda: [self.event(event) for event in events][:3])
+        return until(settled, within, otherwise=lambda: [self.event(event) for event in events][:3])
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,16 +84,6 @@ class Installation(Running):
     """A running ``penstock up`` and the lab that its accounts point to."""
 
     lab: Lab
-
-
-def until(condition: Callable[[], T | None], within: float, otherwise: Callable[[], Any] = lambda: None) -> T:
-    """The first truthy value of a condition; fails with ``otherwise`` when there is none in time."""
-    deadline = time.monotonic() + within
-    while True:
-        if value := condition():
-            return value
-        assert time.monotonic() < deadline, f"not within {within} s: {otherwise()}"
-        time.sleep(0.2)
 
 
 def clean_environment(code: Path = ROOT, variables: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -127,13 +117,13 @@ def started(
             stderr=subprocess.STDOUT,
         )
     try:
-        status = until(lambda: _ready(folder, code, process), 90, (folder / "up.log").read_text)
+        status = until(lambda: _ready(folder, code, process), otherwise=(folder / "up.log").read_text)
         port = next(each["port"] for each in status["processes"] if each["name"] == "ingress-1")
         yield Running(folder, code, f"http://127.0.0.1:{port}", process, variables=variables)
     finally:
         process.send_signal(signal.SIGINT)
         try:
-            process.wait(20)
+            process.wait(HANG_SECONDS)
         finally:
             process.kill()
 
@@ -146,7 +136,7 @@ def _ready(folder: Path, code: Path, process: subprocess.Popen[bytes]) -> dict[s
         env=clean_environment(code),
         capture_output=True,
         check=False,
-        timeout=30,
+        timeout=HANG_SECONDS,
     )
     status: dict[str, Any] = orjson.loads(asked.stdout) if asked.stdout else {}
     return status if status.get("ready") else None
@@ -154,4 +144,4 @@ def _ready(folder: Path, code: Path, process: subprocess.Popen[bytes]) -> dict[s
 
 def post(installation: Running, path: str, body: bytes, headers: Mapping[str, str]) -> httpx.Response:
     """One delivery, as a provider sends it."""
-    return httpx.post(f"{installation.ingress}{path}", content=body, headers=headers, timeout=10)
+    return httpx.post(f"{installation.ingress}{path}", content=body, headers=headers, timeout=HANG_SECONDS)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from installation import ROOT, clean_environment, until
+from installation import ROOT, clean_environment
 from ops.chaos.evidence import Witness
 from ops.chaos.scenario import Scenario, Stage
 from ops.chaos.sending import Sender, Sent
@@ -24,6 +24,7 @@ from ops.chaos.traffic import Intent, intents
 from ops.chaos.verdict import Result, judge
 from ops.lab.process import Lab
 from ops.supervisor.process import Process, Program
+from support.conditions import HANG_SECONDS, until
 
 
 RATE = 15.0
@@ -31,15 +32,13 @@ MOST = 3000
 """Deliveries that are there to be sent; the upgrade ends long before the last of them."""
 AROUND = 30
 """So many are sent before it and after it."""
-FINISHED_WITHIN = 120.0
+FINISHED_WITHIN = HANG_SECONDS
 ANSWERED_WITHIN = 60.0
 """How fast answers are is measured elsewhere; here one that does not come at all fails."""
 LOADED = {"ingress": "ingress", "worker": "workers/follow_up", "relay": "workers/relay"}
 """A folder of modules that each process loads: Python leaves its byte code there, which shows whose they are."""
 GIT = shutil.which("git") or "/usr/bin/git"
 TAR = shutil.which("tar") or "/bin/tar"
-DRAINS_WITHIN = 60.0
-READY_WITHIN = 90.0
 
 
 def version_before() -> tuple[str, bool]:
@@ -88,7 +87,7 @@ class Rolling:
             env=clean_environment(code, self.variables),
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=HANG_SECONDS,
             check=False,
         )
 
@@ -117,14 +116,14 @@ class Rolling:
             assert process.ended() is None, self.log(name)
             return heartbeat.exists()
 
-        until(beats, READY_WITHIN, lambda: self.log(name))
+        until(beats, otherwise=lambda: self.log(name))
         assert (code / LOADED[arguments[0]] / "__pycache__").is_dir(), f"{name} does not run the code in {code}"
 
     def drain(self, name: str) -> None:
         """Ask a process to end (SIGTERM), and wait until it has finished what it holds."""
         process = self.running.pop(name)
         os.kill(process.pid, signal.SIGTERM)
-        until(lambda: process.ended() is not None, DRAINS_WITHIN, lambda: self.log(name))
+        until(lambda: process.ended() is not None, otherwise=lambda: self.log(name))
         # uvicorn hands the signal on to itself when it is done; a worker that Celery's pool keeps from ending though
         # nothing is left to do is ended by its own watchdog.
         assert process.ended() in {0, -signal.SIGTERM, os.EX_SOFTWARE}, self.log(name)
@@ -133,7 +132,7 @@ class Rolling:
         """End a process at once (SIGKILL), with all that belongs to it."""
         process = self.running.pop(name)
         process.kill()
-        assert process.wait(10)
+        assert process.wait(HANG_SECONDS)
 
     def log(self, name: str) -> str:
         """The end of what a process said."""
@@ -144,9 +143,9 @@ class Rolling:
         for process in self.running.values():
             process.stop()
         for process in self.running.values():
-            if not process.wait(20):
+            if not process.wait(HANG_SECONDS):
                 process.kill()
-                process.wait(5)
+                process.wait(HANG_SECONDS)
 
 
 def under_load(rolling: Rolling, lab: Lab, work: Callable[[], None]) -> list[Sent]:
@@ -196,9 +195,7 @@ async def judged(rolling: Rolling, lab: Lab, ledger: list[Sent], since: float) -
         recovered = waited if await witness.finished(receipts) else None
         await asyncio.sleep(0.2)
     calls = await asyncio.to_thread(lab.calls, "", "", 0, 100_000)
-    result = judge(REPLACED, 1, ledger, await witness.read(calls["calls"]), recovered)
-    result.why = [each for each in result.why if not each.startswith("slower than")]
-    return result
+    return judge(REPLACED, 1, ledger, await witness.read(calls["calls"]), recovered)
 
 
 async def _nothing(_: Stage) -> None:

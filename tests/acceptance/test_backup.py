@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from installation import Installation, clean_environment, running, until
+from installation import Installation, clean_environment, running
 from ops.lab.faults import Fault
 from ops.lab.process import Lab, running_lab
+from support.conditions import HANG_SECONDS, until
 
 
 UPDATED = "CUSTOMER_UPDATED"
@@ -49,7 +50,7 @@ def backed_up(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> BackedUp:
         installation.finished(*done)
         lab.set_faults(Fault("status", provider="magicline", status=503))
         pending = [sent["attempts"][-1]["receipt"] for sent in lab.send("magicline", UPDATED, count=3)]
-        until(lambda: "processing" not in states(installation, pending), 30)
+        until(lambda: "processing" not in states(installation, pending))
         records = installation.lines("records", "list", "--limit", "0")
         installation.penstock("backup", str(target))
     return BackedUp(target, home / ".penstock" / "keys", records, done, pending)
@@ -76,7 +77,7 @@ def typed(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         env=clean_environment(),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=HANG_SECONDS,
         check=False,
     )
 

@@ -3,11 +3,15 @@
 import asyncio
 from collections import Counter
 
+import asyncpg
 import httpx
 
 from installation import Installation
+from ops.installation import running as noted_installation
 from ops.lab.deliveries import Delivery
 from ops.lab.faults import Fault
+from shared.store.postgres import for_asyncpg
+from support.conditions import HANG_SECONDS
 
 
 PAGES = 40
@@ -23,7 +27,7 @@ def refresh(installation: Installation) -> str:
     name = installation.event(credential["id"])["fetches"][0]["url"].rpartition("/")[2]
     installation.lab.send("paybook", "credential_update", credential=name)
     sent = installation.lab.send("paybook", "refresh", credential=name, new=0, changed=0)[0]
-    (row,) = installation.finished(sent["attempts"][0]["receipt"], within=240)
+    (row,) = installation.finished(sent["attempts"][0]["receipt"])
     assert "done" == row["state"], installation.event(row["id"])
     return name
 
@@ -38,6 +42,32 @@ def pages_fetched(installation: Installation, credential: str) -> Counter[str]:
     """How often each page of transactions was answered as it should be."""
     counts = installation.lab.calls("paybook", f"/v1/transactions?id_credential={credential}", limit=1)["counts"]
     return Counter({path: outcomes.get("ok", 0) for path, outcomes in counts.items()})
+
+
+def fetched_after_their_end(installation: Installation, credential: str) -> list[str]:
+    """Pages that were asked for although their fetch had finished, each by the time of its call.
+
+    An answer that the lab gave and that never came is no finished page: on a slow machine a call may meet its deadline.
+    """
+
+    async def finished() -> dict[str, float]:
+        noted = noted_installation(installation.folder / ".penstock")
+        assert noted
+        connection = await asyncpg.connect(for_asyncpg(noted.database_url))
+        try:
+            rows = await connection.fetch(
+                "SELECT path, extract(epoch FROM max(finished_at))::float8 AS at FROM fetches"
+                " WHERE path LIKE '/v1/transactions?id_credential=' || $1 || '%' GROUP BY path",
+                credential,
+            )
+            return {row["path"]: row["at"] for row in rows}
+        finally:
+            await connection.close()
+
+    ends = asyncio.run(finished())
+    calls = installation.lab.calls("paybook", f"/v1/transactions?id_credential={credential}")["calls"]
+    assert ends.keys() == {call["path"] for call in calls}
+    return [call["path"] for call in calls if call["at"] > ends[call["path"]]]
 
 
 def test_a_refresh_of_200_000_transactions_is_exact_and_each_page_is_fetched_once(installation: Installation) -> None:
@@ -65,8 +95,9 @@ def test_with_a_fifth_of_the_answers_failing_the_same_records_and_no_finished_pa
     pages = pages_fetched(installation, credential)
     outcomes = installation.lab.calls("paybook", "/v1/transactions", limit=1)["outcomes"]["paybook"]
     assert (PAGES * ROWS, PAGES * ROWS) == (len(stored), len(set(stored)))
-    assert (PAGES + 1, {1}) == (len(pages), set(pages.values()))
-    assert sum(outcomes.values()) > PAGES + 1
+    assert (PAGES + 1, 1) == (len(pages), min(pages.values()))
+    assert {"status", "truncate"} & outcomes.keys(), outcomes
+    assert [] == fetched_after_their_end(installation, credential)
 
 
 def test_the_same_delivery_100_times_at_once_has_one_effect(installation: Installation) -> None:
@@ -102,7 +133,7 @@ def test_the_same_delivery_100_times_at_once_has_one_effect(installation: Instal
 async def at_once(ingress: str, delivery: Delivery) -> list[httpx.Response]:
     """Post one delivery many times side by side."""
     limits = httpx.Limits(max_connections=AT_ONCE)
-    async with httpx.AsyncClient(base_url=ingress, limits=limits, timeout=20) as client:
+    async with httpx.AsyncClient(base_url=ingress, limits=limits, timeout=HANG_SECONDS) as client:
         headers = dict(delivery.headers)
         posts = [client.post(delivery.path, content=delivery.body, headers=headers) for _ in range(AT_ONCE)]
         return await asyncio.gather(*posts)

@@ -9,9 +9,10 @@ import httpx
 import pytest
 import redis as client
 
-from installation import Installation, clean_environment, started, until
+from installation import Installation, clean_environment, started
 from ops.embedded.redis import Redis
 from ops.lab.process import Lab
+from support.conditions import until
 from test_main_job import deliver, sample
 
 
@@ -131,9 +132,11 @@ def _pages_are_ours(installation: Installation) -> None:
     data = installation.folder / ".penstock"
     password = (data / "flower-password").read_text().strip()
     ports = {each["name"]: each["port"] for each in installation.lines("status")[0]["processes"]}
-    until(lambda: _answers(f"http://127.0.0.1:{ports['console']}/"), 60, (data / "logs" / "console.log").read_text)
+    until(
+        lambda: _answers(f"http://127.0.0.1:{ports['console']}/"), otherwise=(data / "logs" / "console.log").read_text
+    )
     url = f"http://127.0.0.1:{ports['flower']}"
-    until(lambda: _answers(f"{url}/healthcheck"), 60, (data / "logs" / "flower.log").read_text)
+    until(lambda: _answers(f"{url}/healthcheck"), otherwise=(data / "logs" / "flower.log").read_text)
     assert 401 == httpx.get(f"{url}/api/workers", trust_env=False).status_code
     assert 401 == httpx.get(f"{url}/api/workers", auth=("other", "password"), trust_env=False).status_code
     with httpx.Client(base_url=url, auth=("penstock", password), trust_env=False) as pages:

@@ -6,9 +6,10 @@ from typing import Any
 import orjson
 import pytest
 
-from installation import Installation, post, until
+from installation import Installation, post
 from ops.lab.accounts import Account
 from shared.providers.magicline.event_types import EVENT_TYPES
+from support.conditions import until
 
 
 DELIVERIES = Path(__file__).parents[1] / "deliveries"
@@ -140,7 +141,7 @@ def test_every_magicline_event_type_ends_as_it_should(installation: Installation
     """All 44 types of the provider's list are followed up to done, and lead to records of each kind."""
     sent = [installation.lab.send("magicline", event)[0] for event in EVENT_TYPES]
 
-    rows = installation.finished(*(entry["attempts"][0]["receipt"] for entry in sent), within=120)
+    rows = installation.finished(*(entry["attempts"][0]["receipt"] for entry in sent))
     kinds = {row["kind"] for row in installation.lines("records", "list", "--provider", "magicline", "--limit", "0")}
     assert {"done"} == {row["state"] for row in rows}, [row for row in rows if row["state"] != "done"]
     assert MAGICLINE_KINDS == kinds
@@ -187,7 +188,7 @@ def test_a_failed_event_goes_on_when_it_is_replayed(installation: Installation) 
     installation.lab.change("magicline", "employee", "1", account(installation, "magicline").name, firstname="Back")
     installation.penstock("events", "replay", event, "--reason", "the employee is back")
 
-    until(lambda: installation.event(event)["state"] == "done", 30, lambda: installation.event(event))
+    until(lambda: installation.event(event)["state"] == "done", otherwise=lambda: installation.event(event))
     assert "1" in installation.records("magicline.employee")
 
 
@@ -201,11 +202,11 @@ def test_the_live_accounts_change_without_a_restart(installation: Installation) 
     parts = text.split("\n[[")
     config.write_text("\n[[".join(part for part in parts if "studio-hamburg" not in part))
     try:
-        until(lambda: post(installation, "/webhooks/magicline", body, headers).status_code == 401, 10)
+        until(lambda: post(installation, "/webhooks/magicline", body, headers).status_code == 401)
     finally:
         config.write_text(text)
 
-    until(lambda: post(installation, "/webhooks/magicline", body, headers).status_code == 200, 10)
+    until(lambda: post(installation, "/webhooks/magicline", body, headers).status_code == 200)
 
 
 def test_the_change_feed_tells_what_happened_to_a_record_in_order(installation: Installation) -> None:

@@ -5,15 +5,16 @@ from typing import Any
 
 import pytest
 
-from installation import FULL, Installation, running, until
+from installation import FULL, Installation, running
 from ops.lab.limits import Limit
 from ops.lab.process import Lab, running_lab
+from support.conditions import until
 
 
 DELIVERIES, WITHHELD = (5000, 200) if FULL else (400, 16)
 STUDIO = "studio-berlin"
 
-pytestmark = pytest.mark.timeout(1800 if FULL else 300)
+pytestmark = pytest.mark.timeout(1800)
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +52,7 @@ def settled(installation: Installation) -> None:
         open_states = ("received", "processing", "waiting")
         return not any(row["events"][state] for row in installation.lines("stats") for state in open_states)
 
-    until(nothing_left, 240)
+    until(nothing_left)
 
 
 def found(row: dict[str, Any]) -> tuple[int, int, int]:

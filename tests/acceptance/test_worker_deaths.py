@@ -17,7 +17,8 @@ import asyncpg
 import orjson
 import pytest
 
-from installation import Running, post, started, until
+from installation import Running, post, started
+from support.conditions import HANG_SECONDS, until
 from test_fifth_provider import API_KEY, WEBHOOK_KEY, with_acme
 
 
@@ -54,7 +55,7 @@ class Handler(BaseHTTPRequestHandler):
         self.server.calls[gadget] += 1
         body = orjson.dumps({"id": gadget, "asked": self.server.calls[gadget]})
         if gadget == SLOW:
-            self.server.let_go.wait(60)
+            self.server.let_go.wait(HANG_SECONDS)
         self.send_response(200)
         self.send_header("content-type", "application/json")
         self.send_header("content-length", str(len(body)))
@@ -105,7 +106,7 @@ def up(api: AcmeApi, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runni
     config = (
         f'[[acme.accounts]]\nname = "main"\nwebhook_keys = ["{WEBHOOK_KEY}"]\n'
         f'api_key = "{API_KEY}"\nbase_url = "http://127.0.0.1:{api.server_port}"\n'
-        "[timing]\nbeat_seconds = 0.4\nlease_seconds = 2.0\n"
+        "[timing]\nbeat_seconds = 1.0\nlease_seconds = 6.0\n"
     )
     with started(tmp_path_factory.mktemp("installation"), config, code=copy) as running:
         yield running
@@ -128,7 +129,7 @@ def test_what_kills_its_worker_is_parked_and_its_neighbours_finish(up: Running, 
             poison.append(deliver(up, f"p-{number}", KILLS_ITS_READER if number == 7 else KILLS_WHO_CALLS))
         neighbours.append(deliver(up, f"n-{number}", 1000 + number))
 
-    finished = up.finished(*poison, *neighbours, within=120)
+    finished = up.finished(*poison, *neighbours)
     later = up.finished(deliver(up, "later", 2000))
 
     assert ["parked", "parked"] == [row["state"] for row in finished[:2]]
@@ -142,17 +143,17 @@ def test_a_worker_that_stops_for_longer_than_its_lease_and_comes_back_doubles_no
 ) -> None:
     """Another process takes its call up; its own answer comes late and is refused by the token."""
     event = deliver(up, "slow", SLOW)
-    until(lambda: api.calls[SLOW] == 1, 30)
+    until(lambda: api.calls[SLOW] == 1)
     stopped = asyncio.run(_pid_of_who_calls(up))
     os.kill(stopped, signal.SIGSTOP)
     try:
-        until(lambda: api.calls[SLOW] == 2, 30)
+        until(lambda: api.calls[SLOW] == 2)
         api.let_go.set()
         (finished,) = up.finished(event)
     finally:
         os.kill(stopped, signal.SIGCONT)
     up.finished(deliver(up, "after", 9))
-    until(lambda: asyncio.run(_beats(up, stopped)), 30)
+    until(lambda: asyncio.run(_beats(up, stopped)))
 
     assert "done" == finished["state"]
     assert 2 == up.records("acme.gadget")[str(SLOW)]["data"]["asked"]

@@ -9,6 +9,7 @@ import msgspec
 from installation import ROOT, clean_environment
 from ops.chaos.scenarios import SCENARIOS
 from ops.chaos.verdict import Result
+from support.conditions import HANG_SECONDS
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[bytes]:
@@ -18,7 +19,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[bytes]:
         cwd=ROOT,
         env=clean_environment(),
         capture_output=True,
-        timeout=240,
+        timeout=2 * HANG_SECONDS,
         check=False,
     )
 
@@ -28,7 +29,7 @@ def test_nothing_is_lost_when_ingress_is_killed_redis_emptied_and_postgres_froze
     names = ("ingress-killed", "redis-flushed", "postgres-frozen")
     chosen = [part for name in names for part in ("--scenario", name)]
 
-    done = run(*chosen, "--events", "100", "--rate", "20", "--json", "--folder", str(tmp_path))
+    done = run(*chosen, "--events", "100", "--rate", "20", "--patient", "--json", "--folder", str(tmp_path))
 
     results = [msgspec.json.decode(line, type=Result) for line in done.stdout.splitlines()]
     assert 0 == done.returncode, done.stdout.decode() + done.stderr.decode()

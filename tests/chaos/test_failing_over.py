@@ -8,16 +8,20 @@ import msgspec
 
 from installation import ROOT, clean_environment
 from ops.chaos.verdict import Result
+from support.conditions import HANG_SECONDS
 
 
 def test_nothing_is_lost_when_sentinel_fails_over_and_the_same_workers_go_on(tmp_path: Path) -> None:
-    """Events are followed up again within the 30 s that the scenario promises, by processes that nobody restarted."""
+    """Events are followed up again by processes that nobody restarted; how soon is for `make chaos` to judge."""
     done = subprocess.run(
-        [sys.executable, "-m", "ops", "chaos", "--scenario", "redis-failed-over", "--json", "--folder", str(tmp_path)],
+        [
+            *(sys.executable, "-m", "ops", "chaos", "--scenario", "redis-failed-over", "--patient", "--json"),
+            *("--folder", str(tmp_path)),
+        ],
         cwd=ROOT,
         env=clean_environment(),
         capture_output=True,
-        timeout=240,
+        timeout=2 * HANG_SECONDS,
         check=False,
     )
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from installation import until
 from ops.chaos.processes import family, frozen, limit_files
+from support.conditions import until
 
 
 PARENT = """
@@ -56,8 +56,8 @@ def test_a_family_is_frozen_and_goes_on(parent: subprocess.Popen[str]) -> None:
 
     assert [parent.pid, child] == family(parent.pid)
     with frozen([parent.pid]):
-        until(lambda: [state(parent.pid), state(child)] == ["T", "T"], 10)
-    until(lambda: "T" not in {state(parent.pid), state(child)}, 10)
+        until(lambda: [state(parent.pid), state(child)] == ["T", "T"])
+    until(lambda: "T" not in {state(parent.pid), state(child)})
 
 
 def test_a_full_disk_is_one_until_the_limit_is_lifted(parent: subprocess.Popen[str], tmp_path: Path) -> None:

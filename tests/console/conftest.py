@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 
-from installation import Running, post, running, until
+from installation import Running, post, running
 from ops.console.passwords import hash_of
 from ops.lab.faults import Fault
 from ops.lab.process import Lab, running_lab
+from support.conditions import until
 
 
 PASSWORD = "correct horse ß battery"
@@ -50,7 +51,7 @@ class Watched:
         """Let so many deliveries fail for good, since the API refuses their calls; the lab behaves again after it."""
         self.lab.set_faults(Fault(kind="status", provider="magicline", status=410))
         receipts = self.delivered(number)
-        until(lambda: self._are(receipts, "failed"), 60, lambda: self.running.events()[:3])
+        until(lambda: self._are(receipts, "failed"), otherwise=lambda: self.running.events()[:3])
         self.lab.set_faults()
         return receipts
 
@@ -76,7 +77,7 @@ password_hash = '{hash_of(PASSWORD)}'
         with running(folder, lab, config) as started:
             (status,) = started.lines("status")
             port = next(each["port"] for each in status["processes"] if each["name"] == "console")
-            until(lambda: _accepts(port), 60, lambda: "the console does not answer")
+            until(lambda: _accepts(port), otherwise=lambda: "the console does not answer")
             yield Watched(started, lab, f"http://127.0.0.1:{port}")
 
 

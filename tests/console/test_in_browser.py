@@ -7,7 +7,8 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
 from console.conftest import PASSWORD, SCREENSHOTS, Watched, sign_in, visiting
-from installation import post, until
+from installation import post
+from support.conditions import until
 
 
 PAGES = {
@@ -146,7 +147,7 @@ def receive_refused(watched: Watched) -> None:
     told = watched.lab.happen("imin", "")
     answer = post(watched.running, told.path, told.body, {**told.headers, "X-Api-Key": "wrong"})
     assert 401 == answer.status_code
-    until(lambda: any(watched.running.events("--state", "quarantined")), 30, lambda: "nothing is in quarantine")
+    until(lambda: any(watched.running.events("--state", "quarantined")), otherwise=lambda: "nothing is in quarantine")
 
 
 def test_a_viewer_sees_why_but_can_change_nothing(page: Page, watched: Watched) -> None:

@@ -1,7 +1,6 @@
 """The HTTP edge under hostile requests: it answers every whole one, never with 500, and goes on in the same memory."""
 
 import asyncio
-import contextlib
 import json
 import os
 import re
@@ -14,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from ops.embedded.redis import Redis
+from support.conditions import HANG_SECONDS
 from tests.fuzz.http_edge import run
 from tests.fuzz.http_grammar import CORPUS, corpus
 from tests.ingress.conftest import Ingress, read_reply, running_ingress
@@ -26,6 +26,9 @@ WARMING = 10_000
 
 STATUSES = {100, 200, 204, 400, 401, 404, 405, 408, 413, 429, 431}
 """What contract.md allows; 503 is not among them, since no store is away."""
+
+HALVES = {"half-a-body", "half-a-head", "http-0.9"}
+"""Of the kept requests those to which there is no answer: more of them should come."""
 
 
 @pytest.fixture
@@ -65,11 +68,11 @@ def test_no_request_gets_500_and_none_stays_without_an_answer(ingress: Ingress) 
 def test_each_kept_request_is_answered_the_same_however_it_is_cut(ingress: Ingress) -> None:
     """At once or byte by byte: a parser that reads them differently is one that can be smuggled past."""
     for path in sorted(CORPUS.iterdir()):
-        data = path.read_bytes()
-        at_once, by_bytes = (_first_status(ingress.port, pieces) for pieces in ([data], _bytes(data)))
+        data, half = path.read_bytes(), path.stem in HALVES
+        at_once, by_bytes = (_first_status(ingress, pieces, half=half) for pieces in ([data], _bytes(data)))
 
         assert (path.stem, at_once) == (path.stem, by_bytes)
-        assert at_once in STATUSES | {None}, path.stem
+        assert at_once in ({None} if half else STATUSES), path.stem
     assert "Traceback" not in ingress.log()
 
 
@@ -78,7 +81,7 @@ def test_each_kept_request_is_answered_the_same_however_it_is_cut(ingress: Ingre
 )
 def test_what_two_servers_could_read_differently_is_refused(ingress: Ingress, name: str) -> None:
     """Nothing behind it on the same connection is taken for a request (RFC 9112, 6.1 and 6.3)."""
-    with socket.create_connection(("127.0.0.1", ingress.port), timeout=20) as connection:
+    with socket.create_connection(("127.0.0.1", ingress.port), timeout=HANG_SECONDS) as connection:
         connection.sendall((CORPUS / f"{name}.http").read_bytes())
         answer = b""
         while piece := connection.recv(65_536):
@@ -92,17 +95,17 @@ def _bytes(data: bytes) -> list[bytes]:
     return [data[at : at + 1] for at in range(len(data))]
 
 
-def _first_status(port: int, pieces: list[bytes]) -> int | None:
-    """The first status, or None where the request is only half of one."""
-    with (
-        contextlib.suppress(TimeoutError, ConnectionError),
-        socket.create_connection(("127.0.0.1", port), timeout=1.0) as connection,
-    ):
+def _first_status(ingress: Ingress, pieces: list[bytes], *, half: bool) -> int | None:
+    """The first status; None where to half of a request there was none before a delivery behind it was answered."""
+    with socket.create_connection(("127.0.0.1", ingress.port), timeout=HANG_SECONDS) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for piece in pieces:
-            # who is answered goes on sending into a closed connection, whose reset would take the answer along
+            # what is sent behind a refusal is thrown away for two seconds only
             if select.select([connection], [], [], 0)[0]:
                 break
             connection.sendall(piece)
+        if half:
+            assert 204 == ingress.imin(b"{}").status
+            if not select.select([connection], [], [], 0)[0]:
+                return None
         return read_reply(connection).status
-    return None

@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from support.conditions import HANG_SECONDS
+
 
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FILE = re.compile(r"(Add to the end of|Put [^`]* into)\s+`([^`]+)`:\s*\Z")
@@ -86,10 +88,10 @@ class Terminal:
         """All that was ever printed here."""
         return self._printed.decode(errors="replace")
 
-    def type(self, command: Command, within: float) -> None:
+    def type(self, command: Command) -> None:
         """Type it and wait until it has printed what is shown. One that shows nothing, or ends early, must go well."""
         wanted = pattern(command.shown)
-        deadline = time.monotonic() + within
+        deadline = time.monotonic() + HANG_SECONDS
         status = self._enter(command.line)
         while True:
             output, ended = self._since(status)
@@ -104,17 +106,17 @@ class Terminal:
                 status = self._enter(command.line)
 
     def interrupt(self) -> None:
-        """Ctrl-C, and then the end of the shell; what does not end within 20 s is killed."""
+        """Ctrl-C, and then the end of the shell; what hangs is killed."""
         os.killpg(self._shell.pid, signal.SIGINT)
         assert self._shell.stdin
         self._shell.stdin.close()
         try:
-            self._shell.wait(20)
+            self._shell.wait(HANG_SECONDS)
         finally:
             if self._shell.poll() is None:
                 os.killpg(self._shell.pid, signal.SIGKILL)
                 self._shell.wait()
-            self._reader.join(5)
+            self._reader.join(HANG_SECONDS)
             assert self._shell.stdout
             self._shell.stdout.close()
 

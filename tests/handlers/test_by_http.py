@@ -13,6 +13,7 @@ from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from handlers.conftest import OLDER, PATIENT, SECRET, Store, handler
 from handlers.receiving import Message, Reply, receiving
+from support.conditions import until
 from workers.hand_over.delivering import HandingOver
 
 
@@ -122,24 +123,31 @@ def test_the_changes_of_a_record_arrive_one_after_the_other_in_order(store: Stor
 
 
 def test_no_more_are_under_way_than_the_handler_allows(store: Store, handing: Handing) -> None:
-    """Its concurrency."""
+    """Its concurrency; the first are answered when so many are there."""
     store.change(30)
-    with receiving(lambda _: Reply(wait=0.02)) as app:
+
+    def reply(_: Message) -> Reply:
+        until(lambda: app.most_at_once >= 3)
+        return Reply(wait=0.02)
+
+    with receiving(reply) as app:
         handing(handler(app.url, "concurrency = 3")).run("crm")
     assert (30, 3) == (len(app.got), app.most_at_once)
 
 
 def test_no_more_are_sent_than_the_budget_allows(store: Store, handing: Handing) -> None:
-    """At 20 a second, a second's worth takes about a second, from its first on."""
+    """At 20 a second: a tenth of a second's worth at once, and the rest spread out, by the clock of the claims."""
     store.change(40)
     with receiving() as app:
         step = handing(handler(app.url, "budget = { calls = 20, seconds = 1 }"))
-        began = time.monotonic()
         while len(app.got) < 22:
             step.run("crm")
-        took = time.monotonic() - began
-    assert took >= 0.9
-    assert len(app.got) <= 22
+    rows = store.run("SELECT extract(epoch FROM began_at)::float8 AS at FROM handovers WHERE state = 'done'")
+    began = sorted(row["at"] for row in rows)
+    assert len(app.got) == len(began)
+    for first, at in enumerate(began):
+        for more, later in enumerate(began[first:]):
+            assert 1 + more <= (later - at) * 20 + 2 + 1e-3
 
 
 @pytest.mark.parametrize(
@@ -158,7 +166,7 @@ def test_what_fails_waits_and_in_the_end_is_parked(store: Store, handing: Handin
     store.change()
     settings = f"{PATIENT}max_attempts = 2\n"
     with receiving(lambda _: reply) as app:
-        step = handing(settings + handler(app.url, "timeout_seconds = 0.3"))
+        step = handing(settings + handler(app.url, f"timeout_seconds = {0.3 if reply.wait else 20}"))
         step.run("crm")
         first = store.handover()
         store.due()

@@ -16,11 +16,11 @@ import asyncpg
 
 from handlers.conftest import SECRET, Store, handler
 from handlers.receiving import Reply, receiving
-from installation import until
 from shared.providers.interface import Record
 from shared.store.records.numbering import number_changes
 from shared.store.records.recording import apply
 from shared.store.records.sighting import Sighting
+from support.conditions import until
 from workers.hand_over.delivering import HandingOver
 
 
@@ -40,7 +40,7 @@ def _application(port: int, database: Path) -> Iterator[subprocess.Popen[bytes]]
         stderr=subprocess.DEVNULL,
     ) as process:
         try:
-            until(lambda: _listens(port), 30)
+            until(lambda: _listens(port))
             yield process
         finally:
             process.kill()
@@ -84,7 +84,7 @@ def test_each_effect_exactly_once_in_order_whatever_the_application_does(
             with _application(port, database):
                 until(lambda share=share: effects() >= CHANGES // share, 600)
         with _application(port, database):
-            until(lambda: store.states() == {"done": CHANGES}, 1200, store.states)
+            until(lambda: store.states() == {"done": CHANGES}, 1200, otherwise=store.states)
     finally:
         finished.set()
         worker.join()

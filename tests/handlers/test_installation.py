@@ -10,9 +10,10 @@ from standardwebhooks.webhooks import Webhook
 
 from handlers.conftest import SECRET, Store
 from handlers.receiving import Reply, receiving
-from installation import Running, clean_environment, started, until
+from installation import Running, clean_environment, started
 from ops.installation import find
 from shared.settings import Settings
+from support.conditions import HANG_SECONDS, until
 
 
 APPLICATION = """
@@ -41,7 +42,7 @@ def deadly(change):
         os.kill(os.getpid(), 9)
 
 
-@on("magicline.customer", name="hanging", timeout_seconds=0.5)
+@on("magicline.customer", name="hanging", timeout_seconds=2)
 def hanging(change):
     note("hanging", change)
     if change.external_id == "2":
@@ -50,7 +51,7 @@ def hanging(change):
 
 ENTRY_POINTS = "[penstock.handlers]\nshop = shop\nbroken = nowhere\n"
 
-TIMING = "[timing]\nbeat_seconds = 0.4\nlease_seconds = 2.0\n[retry]\nbase_seconds = 0.2\nmax_attempts = 2\n"
+TIMING = "[timing]\nbeat_seconds = 1.0\nlease_seconds = 6.0\n[retry]\nbase_seconds = 0.2\nmax_attempts = 2\n"
 
 
 def _install(folder: Path) -> None:
@@ -92,7 +93,7 @@ def test_whatever_befalls_one_change_the_others_arrive(tmp_path: Path) -> None:
             ("hanging", "done"): 4,
             ("hanging", "parked"): 1,
         }
-        assert expected == until(settled, 120, lambda: store.run("SELECT * FROM handovers WHERE state <> 'done'"))
+        assert expected == until(settled, otherwise=lambda: store.run("SELECT * FROM handovers WHERE state <> 'done'"))
         reasons = store.run("SELECT handler, error_reason, deaths FROM handovers WHERE state = 'parked' ORDER BY 1")
         assert [("deadly", "poison", 3), ("hanging", "attempts-used-up", 0)] == [tuple(row) for row in reasons]
         calls = [line.split() for line in (tmp_path / "calls.log").read_text().splitlines()]
@@ -128,7 +129,7 @@ def test_the_first_handler_needs_no_restart(tmp_path: Path) -> None:
         (tmp_path / "penstock.toml").write_text(f'{handler}url = "{app.url}"\nstart = "beginning"\n')
         store = _store(up)
         store.change(3)
-        assert until(lambda: len(app.got) == 3, 60, (tmp_path / "up.log").read_text)
+        assert until(lambda: len(app.got) == 3, otherwise=(tmp_path / "up.log").read_text)
         assert "worker-handlers" in names(up)
 
 
@@ -145,7 +146,7 @@ def _check(up: Running) -> list[dict[str, str]]:
         cwd=up.folder,
         env=clean_environment(up.code),
         capture_output=True,
-        timeout=120,
+        timeout=HANG_SECONDS,
         check=False,
     )
     return [orjson.loads(line) for line in done.stdout.splitlines()]

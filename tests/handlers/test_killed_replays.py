@@ -16,7 +16,8 @@ import pytest
 
 from handlers.conftest import Store, handler
 from handlers.receiving import Message, receiving
-from installation import ROOT, clean_environment, until
+from installation import ROOT, clean_environment
+from support.conditions import until
 from workers.hand_over.delivering import HandingOver
 
 
@@ -56,7 +57,7 @@ class Penstock:
         for _ in range(KILLS):
             done = self.replayed()
             with self.start(*arguments, "--rate", "25/s") as process:
-                until(lambda: self.replayed() > done, 120)  # noqa: B023 - awaited within this turn
+                until(lambda: self.replayed() > done)  # noqa: B023 - awaited within this turn
                 time.sleep(chance.random() / 2)  # any moment of a batch or of a pause
                 process.send_signal(signal.SIGKILL)
                 assert -signal.SIGKILL == process.wait(), "it was to be killed before its end"
@@ -114,9 +115,9 @@ def test_hand_overs_that_are_replayed_come_once_more_each(store: Store, handing:
     with receiving() as app:
         step = handing(handler(app.url))
         with _handing_over(step):
-            until(lambda: store.states() == {"done": COUNT}, 120)
+            until(lambda: store.states() == {"done": COUNT})
             penstock.kill_and_resume("handovers", "replay", "--handler", "crm")
-            until(lambda: _finished(store), 120)
+            until(lambda: _finished(store))
         first, again = _in_order(app.got[:COUNT]), _in_order(app.got[COUNT:])
     assert Counter(dict.fromkeys(first, 1)) == first
     assert first == again
@@ -129,9 +130,9 @@ def test_what_a_handler_never_had_comes_once(store: Store, handing: Handing, pen
     with receiving() as app:
         step = handing(handler(app.url).replace("beginning", "now"))
         with _handing_over(step):
-            until(lambda: store.run("SELECT cursor FROM handlers"), 60)
+            until(lambda: store.run("SELECT cursor FROM handlers"))
             penstock.kill_and_resume("handovers", "replay", "--handler", "crm", "--missing")
-            until(lambda: store.states() == {"done": COUNT}, 120)
+            until(lambda: store.states() == {"done": COUNT})
         came = _in_order(app.got)
     assert COUNT == len(came)
     assert {1} == set(came.values())

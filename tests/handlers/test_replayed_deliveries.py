@@ -8,9 +8,10 @@ import httpx
 
 from handlers.conftest import handler
 from handlers.receiving import Message, Reply, receiving
-from installation import FULL, running, until
+from installation import FULL, running
 from ops.lab.deliveries import Delivery
 from ops.lab.process import running_lab
+from support.conditions import HANG_SECONDS, until
 
 
 TIMES = 1000 if FULL else 40
@@ -47,10 +48,10 @@ def test_a_replayed_delivery_makes_one_change_and_one_effect_a_notification(tmp_
                 listed = up.lines("handovers", "list", "--limit", "0")
                 return bool(listed) and {"done"} == {row["state"] for row in listed}
 
-            until(all_handed_over, 60)
+            until(all_handed_over)
             once = Counter(sent)
             up.penstock("handovers", "replay", "--kind", NOTIFICATION, "--reason", "the mail server lost some")
-            until(lambda: sent.total() == 2 * once.total() and all_handed_over(), 60, lambda: sent)
+            until(lambda: sent.total() == 2 * once.total() and all_handed_over(), otherwise=lambda: sent)
 
             changes = [row for row in up.lines("changes", "tail", "--limit", "0") if row["kind"] == NOTIFICATION]
             listed = up.lines("handovers", "list", "--limit", "0")
@@ -66,6 +67,6 @@ async def _posted(ingress: str, delivery: Delivery) -> list[httpx.Response]:
     """The same delivery, again and again."""
     headers = dict(delivery.headers)
     limits = httpx.Limits(max_connections=AT_ONCE)
-    async with httpx.AsyncClient(base_url=ingress, limits=limits, timeout=60) as client:
+    async with httpx.AsyncClient(base_url=ingress, limits=limits, timeout=HANG_SECONDS) as client:
         posts = [client.post(delivery.path, content=delivery.body, headers=headers) for _ in range(TIMES)]
         return await asyncio.gather(*posts)

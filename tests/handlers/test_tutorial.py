@@ -10,14 +10,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from handlers.terminals import Command, File, Terminal, steps
-from installation import ROOT, clean_environment, until
+from installation import ROOT, clean_environment
+from support.conditions import until
 
 
 TUTORIAL = ROOT / "docs" / "tutorial" / "README.md"
 PORT = "8700"
 """The receiver's, in the document; here it is a free one."""
 
-SECONDS = 90.0
 ACTIVATE = ". .venv/bin/activate"
 """What is typed into each terminal before anything of Penstock."""
 
@@ -50,7 +50,7 @@ def _typed(text: str, folder: Path) -> Iterator[list[Terminal]]:
                     if line == ACTIVATE and activated:
                         terminals.append(Terminal(folder, _environment()))
                     activated = activated or line == ACTIVATE
-                    terminals[-1].type(step, SECONDS)
+                    terminals[-1].type(step)
         yield terminals
     finally:
         for terminal in reversed(terminals):
@@ -72,7 +72,7 @@ def test_the_tutorial_works_as_it_is_written(tmp_path: Path) -> None:
             found = {said: Counter(what for each, what in lines if each == said) for said in ("new", "again")}
             return found if found["again"] else None
 
-        assert until(came, SECONDS, lambda: heard.printed)
+        assert until(came, otherwise=lambda: heard.printed)
     with contextlib.closing(sqlite3.connect(folder / "club.sqlite")) as club:
         messages = club.execute("SELECT studio, customer, count(*) FROM messages GROUP BY 1, 2").fetchall()
         (again,) = club.execute("SELECT count(*) FROM seen WHERE times > 1").fetchone()

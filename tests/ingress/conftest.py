@@ -28,6 +28,7 @@ from shared.sealing import Keys, generate_key
 from shared.store.keys import look
 from shared.store.migrating import upgrade
 from shared.store.postgres import connect_once
+from support.conditions import HANG_SECONDS, until
 
 
 CONFIGURATION = """
@@ -71,15 +72,6 @@ def free_port() -> int:
         return port
 
 
-def wait_until(what: Callable[[], object], seconds: float = 60.0) -> None:
-    """Return as soon as ``what`` is true; fail when it does not become so."""
-    end = time.monotonic() + seconds
-    while not what():
-        if time.monotonic() > end:
-            pytest.fail("what was awaited did not come")
-        time.sleep(0.02)
-
-
 def package_file(package: str, path: str) -> str:
     """A program that a wheel carries."""
     spec = find_spec(package)
@@ -111,7 +103,7 @@ class Server:
         """End it."""
         self.wake()
         self.process.send_signal(with_signal)
-        self.process.wait(20)
+        self.process.wait(HANG_SECONDS)
 
     def _family(self) -> list[int]:
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text(encoding="ascii")
@@ -143,7 +135,7 @@ def running_postgres(folder: Path, port: int) -> Iterator[Server]:
     server = Server(f"postgresql://postgres@127.0.0.1:{port}/postgres", process)
     try:
         ready = [str(programs / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(port)]
-        wait_until(lambda: subprocess.run(ready, check=False).returncode == 0)
+        until(lambda: subprocess.run(ready, check=False).returncode == 0)
         yield server
     finally:
         if process.poll() is None:
@@ -164,7 +156,7 @@ def running_redis(folder: Path, port: int, *options: str) -> Iterator[Server]:
     server = Server(f"redis://127.0.0.1:{port}/0", process)
     try:
         with redis.Redis.from_url(server.url) as client:
-            wait_until(lambda: _answers(client))
+            until(lambda: _answers(client))
         yield server
     finally:
         if process.poll() is None:
@@ -225,7 +217,7 @@ class Wire:
     """A connection whose bytes the test decides on."""
 
     def __init__(self, port: int) -> None:
-        self._socket = socket.create_connection(("127.0.0.1", port), timeout=20)
+        self._socket = socket.create_connection(("127.0.0.1", port), timeout=HANG_SECONDS)
 
     def send(self, *pieces: bytes) -> None:
         """Send each piece in a segment of its own."""
@@ -243,6 +235,16 @@ class Wire:
             while piece := self._socket.recv(65_536):
                 data += piece
         return data
+
+    def cut_off(self) -> bool:
+        """Whether the other side takes nothing any more, not even what is sent again and again; fails after 20 s."""
+        deadline = time.monotonic() + 20
+        with contextlib.suppress(ConnectionError):
+            while time.monotonic() < deadline:
+                self._socket.sendall(b"x")
+                time.sleep(0.05)
+            return False
+        return True
 
     def close(self) -> None:
         """Leave."""
@@ -304,9 +306,18 @@ class Ingress:
 
         return asyncio.run(ask())
 
-    def until(self, what: Callable[[], object], seconds: float = 60.0) -> None:
+    def own_seconds(self) -> float:
+        """What this machine adds to a deadline, now: ten times the slowest of five answers that wait for nobody."""
+        took = []
+        for _ in range(5):
+            began = time.monotonic()
+            assert 200 == self.get("/health/live").status
+            took.append(time.monotonic() - began)
+        return 10 * max(took)
+
+    def until(self, what: Callable[[], object]) -> None:
         """Return as soon as ``what`` is true; fail when it does not become so."""
-        wait_until(what, seconds)
+        until(what, otherwise=self.log)
 
     def count(self) -> int:
         """How many events there are, without what is in quarantine."""
@@ -427,7 +438,7 @@ def running_ingress(
         for wire in running.wires:
             wire.close()
         process.terminate()
-        process.wait(20)
+        process.wait(HANG_SECONDS)
 
 
 Start = Callable[..., Ingress]

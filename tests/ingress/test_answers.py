@@ -140,7 +140,7 @@ def test_accounts_change_without_a_restart(start_ingress: "Start") -> None:
     text = ingress.configuration.read_text(encoding="utf-8")
     assert 401 == ingress.post("/webhooks/imin", {"X-Api-Key": "imin-new-key"}, b"{}").status
     ingress.configuration.write_text(text.replace("imin-old-key", "imin-new-key"), encoding="utf-8")
-    ingress.until(lambda: ingress.post("/webhooks/imin", {"X-Api-Key": "imin-new-key"}, b"{}").status == 204, 5)
+    ingress.until(lambda: ingress.post("/webhooks/imin", {"X-Api-Key": "imin-new-key"}, b"{}").status == 204)
     assert 401 == ingress.post("/webhooks/imin", {"X-Api-Key": "imin-old-key"}, b"{}").status
 
 
@@ -148,5 +148,5 @@ def test_a_mistake_in_the_configuration_changes_nothing(start_ingress: "Start") 
     """The old accounts stay in force, and the log says why."""
     ingress = start_ingress()
     ingress.configuration.write_text("[nonsense]", encoding="utf-8")
-    ingress.until(lambda: "nonsense" in ingress.log(), 5)
+    ingress.until(lambda: "nonsense" in ingress.log())
     assert 204 == ingress.imin(b"{}").status

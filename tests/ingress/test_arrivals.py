@@ -9,6 +9,7 @@ from redis.asyncio import Redis
 
 from shared import arrivals
 from shared.sealing import Keys, generate_key
+from support.conditions import HANG_SECONDS
 
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def test_how_fast_it_acknowledged_and_which_key_proved_it_are_told_at_the_latest
             assert 204 == ingress.imin(b"{}").status
         assert 401 == ingress.post("/webhooks/imin", {"X-Api-Key": "imin-old-kez"}).status
         ingress.process.terminate()
-        ingress.process.wait(20)
+        ingress.process.wait(HANG_SECONDS)
 
         told = _acknowledged(ingress)
         assert 3 == told.number

@@ -148,3 +148,34 @@ def test_only_who_waits_for_it_is_told_to_go_on(ingress: "Ingress", version: str
     head = f"POST /webhooks/imin HTTP/{version}\r\nHost: x\r\nX-Api-Key: imin-key\r\nContent-Length: 2\r\n"
     wire.send(f"{head}Expect: {expect}\r\nConnection: close\r\n\r\n".encode(), b"{}")
     assert wire.rest().startswith(first)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "status"),
+    [
+        (b"hello\r\n\r\n", 400),
+        (HEAD.replace(b"\r\n", b"\n") + b"\n", 400),
+        (HEAD.replace(b"Content-Length: 0", b"Transfer-Encoding: chunked") + b"\r\nx\r\n", 400),
+        (HEAD + b"X-Endless: " + b"a" * 66_000, 431),
+        (HEAD + b"".join(b"X-%d: v\r\n" % n for n in range(300)) + b"\r\n", 431),
+    ],
+)
+def test_who_sends_on_behind_a_refusal_is_not_cut_off(ingress: "Ingress", wrong: bytes, status: int) -> None:
+    """Our side of the connection ends, what comes in is thrown away: a reset would take the answer from its reader."""
+    wire = ingress.wire()
+    wire.send(wrong)
+    assert status == wire.reply().status
+    wire.rest()
+    before = ingress.count()
+    for _ in range(3):
+        wire.send(HEAD + b"\r\n")
+    assert b"" == wire.rest()
+    assert before == ingress.count()
+
+
+def test_a_refused_connection_ends_although_its_sender_stays(ingress: "Ingress") -> None:
+    """What is thrown away is thrown away for two seconds."""
+    wire = ingress.wire()
+    wire.send(b"hello\r\n\r\n")
+    wire.rest()
+    assert wire.cut_off()

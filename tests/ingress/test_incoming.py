@@ -18,6 +18,7 @@ from ingress.refusals import TooLarge
 from shared.errors import NotAuthentic, StoreAway
 from shared.providers.interface import Admission, Inbound, Unverified
 from shared.sealing import Keys, generate_key
+from support.conditions import HANG_SECONDS
 
 
 MIB = 1024 * 1024
@@ -54,7 +55,7 @@ class Held:
 
     def update(self, chunk: bytes) -> None:
         """Take it once told to."""
-        self.go_on.wait(20)
+        self.go_on.wait(HANG_SECONDS)
         self.taken.update(chunk)
 
     def finish(self) -> None:

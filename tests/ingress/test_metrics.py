@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from shared.spool import ASIDE, SPOOL
+from support.conditions import HANG_SECONDS
 
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def test_the_last_answers_before_the_end_are_counted(start_ingress: "Start", tmp
     for _ in range(3):
         assert 204 == ingress.imin(b"{}").status
     ingress.process.terminate()
-    ingress.process.wait(20)
+    ingress.process.wait(HANG_SECONDS)
     registry = CollectorRegistry()
     MultiProcessCollector(registry, str(folder))  # type: ignore[no-untyped-call]
     labels = {"provider": "imin", "status": "204", "durability": "postgres"}

@@ -18,6 +18,7 @@ from ingress.failures import FailedAttempts
 from ingress.protocol import HEADERS, PIPELINED
 from ingress.telling import LINES, BoundedLog
 from shared.errors import SettingsError
+from support.conditions import HANG_SECONDS
 from tests.ingress.conftest import Ingress, Start, request
 
 
@@ -213,7 +214,7 @@ def many_files() -> Iterator[None]:
 def test_the_bounds_of_connections_hold_at_the_socket(start_ingress: Start) -> None:
     """The one too many is closed without an answer; when one ends, the next is served."""
     ingress = start_ingress()
-    connect = partial(socket.create_connection, ("127.0.0.1", ingress.port), timeout=20)
+    connect = partial(socket.create_connection, ("127.0.0.1", ingress.port), timeout=HANG_SECONDS)
     with contextlib.ExitStack() as stack:
         opened = [stack.enter_context(connect()) for _ in range(OPEN)]
         with connect() as extra, contextlib.suppress(ConnectionResetError):

@@ -16,6 +16,7 @@ import redis
 
 from shared.spool import SPOOL
 from shared.store.migrating import upgrade
+from support.conditions import HANG_SECONDS
 from tests.ingress.conftest import free_port, running_postgres, running_redis
 from tests.ingress.delivering import steadily
 
@@ -100,7 +101,7 @@ def test_postgres_that_is_down_is_found_again(
     reply, took = timed(lambda: ingress.imin(b"{}"))
     assert (204, "spool") == durability(reply)
     # A refused connection is known at once; a commit would be waited for as long as it may take.
-    assert took < 2
+    assert took < 2 + ingress.own_seconds()
     folder = servers_folder / f"started-{closed_port}"
     folder.mkdir()
     folder.chmod(0o755)
@@ -152,7 +153,7 @@ async def _given_up_at_a_lock(ingress: "Ingress", freezable_postgres: "Server") 
     lock = await asyncpg.connect(ingress.database_url)
     watcher = await asyncpg.connect(ingress.database_url)
     try:
-        async with asyncio.timeout(20), lock.transaction():
+        async with asyncio.timeout(HANG_SECONDS), lock.transaction():
             await lock.execute("LOCK TABLE events IN ACCESS EXCLUSIVE MODE")
             posting = asyncio.create_task(asyncio.to_thread(ingress.imin, b"late"))
             while not await watcher.fetchval("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"):
@@ -161,7 +162,7 @@ async def _given_up_at_a_lock(ingress: "Ingress", freezable_postgres: "Server") 
             os.kill(freezable_postgres.process.pid, signal.SIGSTOP)
             reply = await posting
         kept = "SELECT count(*) FROM events WHERE id::text = $1 AND durability = 'postgres'"
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(HANG_SECONDS):
             while not await watcher.fetchval(kept, reply.header("x-penstock-event")):
                 pass
         return reply
@@ -179,15 +180,16 @@ def test_both_away(ingress: "Ingress", freezable_postgres: "Server", spooling_re
     reply, took = timed(lambda: ingress.imin(b"{}"))
     assert (503, None) == durability(reply)
     assert reply.header("retry-after")
-    assert took < 4.5
-    reply, took = timed(lambda: ingress.imin(b"{}"))
+    assert took < 4.5 + ingress.own_seconds()
+    reply, known = timed(lambda: ingress.imin(b"{}"))
     assert 503 == reply.status
-    assert took < 2
+    # Neither store is waited for: each may take about two seconds.
+    assert known < took / 2
     assert (503, {"postgres": "away", "redis": "away"}) == ready(ingress)
     spooling_redis.wake()
     ingress.until(lambda: durability(ingress.imin(b"{}")) == (204, "spool"))
     spooling_redis.freeze()
-    ingress.until(lambda: ingress.imin(b"{}").status == 503, 10)
+    ingress.until(lambda: ingress.imin(b"{}").status == 503)
     freezable_postgres.wake()
     ingress.until(lambda: durability(ingress.imin(b"{}")) == (204, "postgres"))
     spooling_redis.wake()
@@ -200,7 +202,7 @@ def test_redis_that_restarts_while_it_is_needed(
     freezable_postgres.freeze()
     assert (204, "spool") == durability(ingress.imin(b"{}"))
     spooling_redis.process.kill()
-    spooling_redis.process.wait(10)
+    spooling_redis.process.wait(HANG_SECONDS)
     assert 503 == ingress.imin(b"{}").status
     with running_redis(tmp_path / "redis", int(spooling_redis.url.split(":")[2].split("/")[0]), *KEEPS):
         assert 1 == client.xlen(SPOOL)
@@ -223,7 +225,7 @@ def test_redis_that_would_lose_events(
     freezable_postgres.freeze()
     reply, took = timed(lambda: ingress.imin(b"{}"))
     assert (503, None) == durability(reply)
-    assert took < 4.5
+    assert took < 4.5 + ingress.own_seconds()
     assert (503, {"postgres": "away", "redis": "ok"}) == ready(ingress)
     client.config_set("appendonly", "yes")
     client.config_set("maxmemory", "0")
@@ -271,5 +273,5 @@ def test_a_stopping_ingress_spools_what_it_holds(
     time.sleep(0.3)
     ingress.process.terminate()
     assert (204, "spool") == durability(wire.reply())
-    ingress.process.wait(10)
+    ingress.process.wait(HANG_SECONDS)
     assert 1 == client.xlen(SPOOL)

@@ -17,6 +17,7 @@ import redis
 from shared.queue import queue_of
 from shared.spool import BYTES, SPOOL
 from shared.store.migrating import upgrade
+from support.conditions import HANG_SECONDS
 from tests.ingress.conftest import free_port, running_postgres, running_redis
 from tests.ingress.delivering import Delivery, kept, sent, steadily
 
@@ -77,7 +78,7 @@ def relay(ingress: "Ingress", folder: Path) -> Iterator["subprocess.Popen[bytes]
         yield process
     finally:
         process.kill()
-        process.wait(10)
+        process.wait(HANG_SECONDS)
 
 
 def test_ten_frozen_seconds(ingress: "Ingress", own_postgres: "Server", own_redis: "Server", tmp_path: Path) -> None:
@@ -136,12 +137,12 @@ def test_read_only_postgres_ends_no_relay(ingress: "Ingress", own_redis: "Server
         ingress.until(lambda: ingress.rows(at_work))
         ingress.rows("ALTER SYSTEM SET default_transaction_read_only = on")
         ingress.rows("SELECT pg_reload_conf()")
-        ingress.until(lambda: ingress.imin(b"{}").header("x-penstock-durability") == "spool", 5)
+        ingress.until(lambda: ingress.imin(b"{}").header("x-penstock-durability") == "spool")
         deliveries: list[Delivery] = asyncio.run(steadily(ingress, rate=50, seconds=2))
         assert {"spool"} == {each.durability for each in deliveries}
         assert client.xlen(SPOOL) > 100
         assert running.poll() is None
         ingress.rows("ALTER SYSTEM RESET default_transaction_read_only")
         ingress.rows("SELECT pg_reload_conf()")
-        ingress.until(lambda: client.xlen(SPOOL) == 0, 10)
+        ingress.until(lambda: client.xlen(SPOOL) == 0)
         assert sent(deliveries).items() <= kept(ingress).items()

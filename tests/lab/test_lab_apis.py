@@ -1,6 +1,9 @@
 """The four APIs as their documents describe them, over real sockets."""
 
+import select
+from http.client import HTTPConnection
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import orjson
@@ -11,6 +14,7 @@ from ops.lab.faults import Fault
 from ops.lab.limits import Limit
 from ops.lab.paybook_world import SEED_CREDENTIAL, SEED_USER
 from ops.lab.process import Lab
+from support.conditions import HANG_SECONDS
 
 
 def account(lab: Lab, provider: str) -> Account:
@@ -322,3 +326,16 @@ def test_a_status_fault_may_carry_retry_after(lab: Lab) -> None:
     answer = get(lab, "magicline", "/v1/devices")
     assert (429, "7") == (answer.status_code, answer.headers["retry-after"])
     assert "errorMessage" in answer.json()
+
+
+def test_a_connection_that_was_idle_for_a_while_serves_on(lab: Lab) -> None:
+    """A caller on a busy machine uses it again just when others would have closed it, and would have no answer."""
+    control = urlsplit(lab.url("control"))
+    connection = HTTPConnection(str(control.hostname), control.port, timeout=HANG_SECONDS)
+    connection.request("GET", "/calls")
+    connection.getresponse().read()
+    assert ([], [], []) == select.select([connection.sock], [], [], 7)  # uvicorn would close it after 5 s
+
+    connection.request("GET", "/calls")
+    assert 200 == connection.getresponse().status
+    connection.close()

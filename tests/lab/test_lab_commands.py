@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from ops.lab.process import Lab, running_lab
+from support.conditions import HANG_SECONDS
 
 
 PENSTOCK = [sys.executable, "-c", "from ops.cli import main; main()"]
@@ -45,7 +46,7 @@ def lab_run(folder: Path) -> Iterator[dict[str, int]]:
             yield msgspec.json.decode(process.stdout.readline())["ports"]
         finally:
             process.send_signal(signal.SIGTERM)
-            assert process.wait(10) == 0
+            assert process.wait(HANG_SECONDS) == 0
 
 
 def test_lab_run_leaves_settings_and_a_state_file_that_goes_with_it(tmp_path: Path) -> None:
@@ -117,6 +118,6 @@ def test_a_lab_ends_with_the_process_that_started_it() -> None:
         assert process.stdout.readline().startswith(b'{"ports"')
         process.stdin.close()
         try:
-            assert process.wait(10) == 0
+            assert process.wait(HANG_SECONDS) == 0
         finally:
             process.kill()

@@ -6,6 +6,8 @@ import sys
 import orjson
 import pytest
 
+from support.conditions import HANG_SECONDS
+
 
 def lines_of(code: str, log_format: str = "json") -> str:
     """What a process writes that sets up its logs and runs the code."""
@@ -16,7 +18,9 @@ set_up_logs("INFO", {log_format!r})
 log = structlog.get_logger("penstock.test")
 {code}
 """
-    done = subprocess.run([sys.executable, "-c", whole], check=True, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", whole], check=True, capture_output=True, text=True, timeout=HANG_SECONDS
+    )
     assert "" == done.stdout
     return done.stderr
 

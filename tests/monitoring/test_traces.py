@@ -11,10 +11,11 @@ from uuid import UUID
 import pytest
 from uuid_utils.compat import uuid7
 
-from installation import ROOT, Running, post, started, until
+from installation import ROOT, Running, post, started
 from shared.errors import SettingsError
 from shared.otlp import OtlpTracing
 from shared.tracing import open_tracing, with_traceparent
+from support.conditions import HANG_SECONDS, until
 from tests.monitoring.receiving import Seen, receiving
 
 
@@ -55,13 +56,13 @@ def test_one_trace_leads_from_the_request_to_the_last_call(tmp_path: Path, monke
         monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "100")
         with started(tmp_path, config(world)) as up:
             event = deliver(up, world, {"traceparent": SENDER})
-            until(lambda: any(path == "/changes" for _, path, _, _ in world.requests), 60)
+            until(lambda: any(path == "/changes" for _, path, _, _ in world.requests))
 
             def complete() -> list[dict[str, Any]] | None:
                 mine = [span for span in receiver.spans() if span["trace"] == event.hex]
                 return mine if len(mine) >= 5 else None
 
-            spans = {span["name"]: span for span in until(complete, 20, receiver.spans)}
+            spans = {span["name"]: span for span in until(complete, otherwise=receiver.spans)}
     assert {"POST /webhooks/imin", "plan", "store", "hand over to crm"} < spans.keys()
     (fetch,) = (span for name, span in spans.items() if name.startswith("GET "))
     root = spans["POST /webhooks/imin"]
@@ -91,7 +92,7 @@ headers = {"a": "b"}
 assert with_traceparent(headers) is headers
 """
     kept = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, env=kept, timeout=60)
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, env=kept, timeout=HANG_SECONDS)
 
 
 def test_libraries_that_are_missing_are_a_sentence() -> None:
@@ -113,7 +114,7 @@ except SettingsError as error:
         env={**os.environ, "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=HANG_SECONDS,
     ).stdout
     assert "pip install 'penstock[tracing]'" in told
 

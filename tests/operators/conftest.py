@@ -14,6 +14,7 @@ import pytest
 
 from ops.embedded.redis import Redis
 from shared.sealing import generate_key
+from support.conditions import HANG_SECONDS
 
 
 class Result(NamedTuple):
@@ -90,7 +91,7 @@ def penstock(store: Store, empty_redis: Redis, tmp_path: Path) -> Penstock:
             check=False,
             env=clean_environment({**environment, **variables}),
             cwd=tmp_path,
-            timeout=120,
+            timeout=HANG_SECONDS,
         )
         return Result(done.returncode, done.stdout, done.stderr.decode())
 

@@ -16,6 +16,7 @@ import msgspec
 from operators.conftest import clean_environment
 from operators.rows import change, new_id
 from shared.store.records.numbering import number_changes
+from support.conditions import HANG_SECONDS
 
 
 KEYS = ["seq", "op", "provider", "account", "kind", "external_id", "changed", "event_id", "at", "id"]
@@ -69,7 +70,7 @@ def test_following_shows_what_comes_later_and_ends_quietly_with_ctrl_c(store: An
         store.run(change("after"))
         assert "after" == msgspec.json.decode(process.stdout.readline())["external_id"]
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=20)
+        _, errors = process.communicate(timeout=HANG_SECONDS)
     assert (130, b"") == (process.returncode, errors)
 
 
@@ -132,7 +133,7 @@ def test_a_reader_that_pages_by_seq_misses_nothing_while_others_write_and_number
         reader = asyncio.create_task(read())
         await asyncio.gather(*(write(number) for number in range(writers)))
         try:
-            await asyncio.wait_for(reader, 60)
+            await asyncio.wait_for(reader, HANG_SECONDS)
         finally:
             done.set()
             await asyncio.gather(*sequencers)

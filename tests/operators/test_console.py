@@ -26,6 +26,7 @@ from ops.embedded.postgres import Postgres
 from shared import arrivals
 from shared.sealing import Keys, generate_key
 from shared.store.migrating import upgrade
+from support.conditions import HANG_SECONDS
 
 
 NOTHING = "\N{EN DASH}"
@@ -52,14 +53,14 @@ def running_console(folder: Path, database_url: str, redis_url: str, **variables
     command = [sys.executable, "-m", "ops", "console"]
     with (
         subprocess.Popen(command, env=clean_environment(environment), cwd=folder) as process,
-        httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=20) as client,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=HANG_SECONDS) as client,
     ):
         try:
             _wait_until_it_listens(client)
             yield client
         finally:
             process.send_signal(signal.SIGTERM)
-            process.wait(15)
+            process.wait(HANG_SECONDS)
 
 
 def _wait_until_it_listens(client: httpx.Client) -> None:

@@ -19,6 +19,7 @@ from ops.console.attempts import MOST_FAILURES, PAUSE_SECONDS, Attempts
 from ops.console.passwords import hash_of, matches
 from ops.console.sessions import SESSION_SECONDS, Session, Sessions, begun
 from shared.sealing import generate_key
+from support.conditions import until
 
 
 ROOT = Path(__file__).parents[2]
@@ -193,16 +194,9 @@ def test_another_password_or_a_removed_user_ends_the_sessions(console: httpx.Cli
     sign_in(console, "otto")
     for text in (USERS.replace('name = "otto"', 'name = "anna"'), USERS.replace(HASH, hash_of("another"))):
         file.write_text(USERS)
-        _until(lambda: 200 == console.get("/").status_code)
+        until(lambda: 200 == console.get("/").status_code)
         file.write_text(text)
-        _until(lambda: 303 == console.get("/").status_code)
-
-
-def _until(condition: Any) -> None:
-    deadline = time.monotonic() + 15
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+        until(lambda: 303 == console.get("/").status_code)
 
 
 def test_a_trusted_proxy_names_who_signed_in_and_nobody_else_can(store: Any, redis: Any, tmp_path: Path) -> None:

@@ -2,8 +2,7 @@
 
 import asyncio
 import hashlib
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from operators.test_quarantine import CONFIG
 from shared.quarantine import Refused, seal_head
 from shared.sealing import Keys, generate_key
 from shared.store.quarantine import NewRefused, keep
+from support.conditions import until
 
 
 GROUP = {"provider": "magicline", "reason": "refused"}
@@ -52,14 +52,6 @@ def failed(number: int, **columns: Any) -> list[Any]:
     """So many events that failed for the reason of the group."""
     more = {"provider": "magicline", "state": "failed", "error_reason": "refused", "error_detail": "410", **columns}
     return [event(**more) for _ in range(number)]
-
-
-def until(what: Callable[[], bool], seconds: float = 30) -> None:
-    """Wait for it."""
-    deadline = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def test_a_bulk_retry_is_a_replay_as_commands_make_it(store: Any, console: httpx.Client) -> None:

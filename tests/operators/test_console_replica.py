@@ -16,6 +16,7 @@ from operators.test_console import running_console
 from ops.embedded.postgres import Postgres, programs
 from ops.embedded.redis import Redis
 from shared.store.migrating import upgrade
+from support.conditions import HANG_SECONDS
 
 
 @pytest.fixture
@@ -37,7 +38,7 @@ def replica(primary: Postgres, tmp_path: Path) -> Iterator[Postgres]:
         [programs() / "pg_basebackup", "-R", "-X", "stream", "-c", "fast", "-D", made.folder, "-d", f"{server}/"],
         check=True,
         capture_output=True,
-        timeout=120,
+        timeout=HANG_SECONDS,
     )
     owner = primary.folder.stat()
     for path in (made.data / "postgres-password", made.folder, *made.folder.rglob("*")):

@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+from support.conditions import HANG_SECONDS
+
 
 @pytest.mark.parametrize("name", ["ingress", "worker", "relay", "console", "flower"])
 def test_a_server_leaves_rich_to_those_who_show_something(name: str) -> None:
@@ -20,7 +22,7 @@ sys.argv = ["penstock", "{name}", "--help"]
 app(prog_name="penstock")
 """
 
-    done = subprocess.run([sys.executable, "-c", look], check=True, capture_output=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", look], check=True, capture_output=True, timeout=HANG_SECONDS)
 
     assert f"penstock {name}" in done.stdout.decode()
 
@@ -43,7 +45,9 @@ print(*sorted({{module.partition(".")[0] for module in sys.modules}} & set({fore
 print(len(sys.modules))
 """
 
-    done = subprocess.run([sys.executable, "-c", look], check=True, capture_output=True, timeout=60, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", look], check=True, capture_output=True, timeout=HANG_SECONDS, text=True
+    )
 
     loaded, count = done.stdout.splitlines()
     assert "" == loaded

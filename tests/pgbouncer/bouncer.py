@@ -13,6 +13,8 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
+from support.conditions import HANG_SECONDS
+
 
 BIN = Path(sys.executable).parent
 LIBRARIES = BIN.parent / "lib" / "pgbouncer"
@@ -76,7 +78,7 @@ def bouncing(database_url: str, folder: Path) -> Iterator[str]:
         yield f"postgresql://penstock@127.0.0.1:{listen}{parts.path}?pgbouncer=true"
     finally:
         process.kill()
-        process.wait(10)
+        process.wait(HANG_SECONDS)
 
 
 def _until_it_listens(port: int, process: subprocess.Popen[bytes], log: Path) -> None:

@@ -34,7 +34,7 @@ def test_deliveries_become_records_and_commands_work(lab: Lab, empty_database_ur
                 for provider in ("imin", "magicline", "paybook", "authenteq")
                 for attempt in lab.send(provider, "CUSTOMER_UPDATED" if provider == "magicline" else "", count=EVENTS)
             ]
-            finished = here.finished(*sent, within=120)
+            finished = here.finished(*sent)
             assert {"done", "duplicate"} >= {row["state"] for row in finished}
             assert 4 * EVENTS == len(finished)
             assert here.records("magicline.customer")

@@ -29,6 +29,7 @@ from shared.publishing import Publisher
 from shared.queue import plan_task, queue_of
 from shared.sealing import Keys
 from shared.store.inbox import NewEvent, insert
+from support.conditions import HANG_SECONDS, until
 
 
 T = TypeVar("T")
@@ -50,15 +51,6 @@ api_key = "k-api"
 base_url = "{api}"
 budget = {{ calls = 0 }}
 """
-
-
-def until(condition: Callable[[], T], within: float, what: str) -> T:
-    """The first truthy value of the condition."""
-    deadline = time.monotonic() + within
-    while not (value := condition()):
-        assert time.monotonic() < deadline, f"not within {within} s: {what}"
-        time.sleep(0.1)
-    return value
 
 
 @dataclass
@@ -120,20 +112,20 @@ class Bench:
                 return False
             return True
 
-        until(published, 30, "the publisher does not publish")
+        until(published, otherwise="the publisher does not publish")
 
     def state(self, event: uuid.UUID) -> str:
         """The event's state."""
         return str(self._with_database(lambda db: db.fetchval("SELECT state FROM events WHERE id = $1", event)))
 
-    def wait_until_worked(self, within: float) -> None:
+    def wait_until_worked(self) -> None:
         """Until the worker has taken up a new event, which is queued again every second as the relay would."""
         began = time.monotonic()
         event = self.keep_short()
         queued = float("-inf")
         while self.state(event) != "parked":
             assert self.worker.ended() is None, f"the worker ended:\n{self.log[-4000:]}"
-            assert time.monotonic() - began < within, f"nothing is worked after {within} s:\n{self.log[-4000:]}"
+            assert time.monotonic() - began < HANG_SECONDS, f"nothing is worked:\n{self.log[-4000:]}"
             if time.monotonic() - queued > 1:
                 self.queue("authenteq", event)
                 queued = time.monotonic()
@@ -143,7 +135,7 @@ class Bench:
         """An event of imin whose task runs from now on for so long, not acknowledged before its end."""
         customer, event = self.keep_long(seconds)
         self.queue("imin", event)
-        until(lambda: CALLS[customer], 15, f"its task does not run:\n{self.log[-4000:]}")
+        until(lambda: CALLS[customer], otherwise=f"its task does not run:\n{self.log[-4000:]}")
         return customer, event
 
     def process_that_calls(self) -> int:
@@ -207,9 +199,9 @@ def running_bench(folder: Path, database_url: str, api: str, *arguments: str) ->
         )
         bench = Bench(folder, api, database_url, server, proxy, Process(program), publisher)
         try:
-            bench.wait_until_worked(90)
+            bench.wait_until_worked()
             yield bench
         finally:
             bench.worker.kill()
-            bench.worker.wait(5)
+            bench.worker.wait(HANG_SECONDS)
             publisher.close()

@@ -5,6 +5,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from support.conditions import HANG_SECONDS
+
 
 _CHUNK = 65536
 
@@ -78,9 +80,9 @@ def running_proxy(target: int) -> Iterator[Proxy]:
 
     thread = threading.Thread(target=run, name="proxy")
     thread.start()
-    assert ready.wait(10)
+    assert ready.wait(HANG_SECONDS)
     try:
         yield proxy
     finally:
         proxy._loop.call_soon_threadsafe(serving.cancel)
-        thread.join(10)
+        thread.join(HANG_SECONDS)

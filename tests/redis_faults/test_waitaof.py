@@ -11,9 +11,9 @@ from redis.asyncio import Redis as Client
 from uuid_utils.compat import uuid7
 
 from ops.embedded.redis import Redis
-from redis_faults.bench import until
 from shared.spool import Spool
 from shared.store.inbox import NewEvent
+from support.conditions import HANG_SECONDS, until
 
 
 FIRST_WITH_WAITAOF = (7, 2)
@@ -41,9 +41,9 @@ def test_what_was_appended_is_there_after_a_kill_and_proven_where_the_server_can
         proven, version = asyncio.run(append(server.url))
         assert server.process
         os.kill(server.process.pid, signal.SIGKILL)
-        assert server.process.wait(5)
+        assert server.process.wait(HANG_SECONDS)
         server.spawn()
-        until(server.answers, 10, "Redis does not start again")
+        until(server.answers, otherwise="Redis does not start again")
         kept = asyncio.run(read(server.url))
 
     can = tuple(int(part) for part in version.split(".")[:2]) >= FIRST_WITH_WAITAOF

@@ -19,6 +19,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from support.conditions import HANG_SECONDS
+
 
 _CHUNK = 65536
 
@@ -96,4 +98,4 @@ def tls_in_front_of(port: int, file: Path) -> Iterator[int]:
             yield server.server_address[1]
         finally:
             server.shutdown()
-            thread.join(10)
+            thread.join(HANG_SECONDS)

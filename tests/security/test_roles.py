@@ -19,13 +19,14 @@ import httpx
 import orjson
 import pytest
 
-from installation import ROOT, clean_environment, until
+from installation import ROOT, clean_environment
 from ops.lab.process import Lab, running_lab
 from shared.sealing import generate_key
 from shared.store.migrating import upgrade
 from shared.store.reading.connecting import NOT_PERMITTED
 from shared.store.roles import ROLES, grant, sql
 from shared.store.schema import metadata
+from support.conditions import HANG_SECONDS, until
 from tests.ingress.conftest import Server, free_port, running_ingress, running_postgres, running_redis
 
 
@@ -183,7 +184,7 @@ def test_a_command_in_a_process_role_says_whose_url_it_wants(
         env=clean_environment(
             ROOT, {"PENSTOCK_DATABASE_URL": as_role(granted, "ingress"), "PENSTOCK_DATA_DIR": str(tmp_path)}
         ),
-        timeout=120,
+        timeout=HANG_SECONDS,
     )
     assert (1, NOT_PERMITTED) == (done.returncode, done.stderr.decode().strip().removeprefix("penstock: "))
 
@@ -246,7 +247,7 @@ class Processes:
             cwd=self.folder,
             env=self.environment(self.database_url),
             capture_output=True,
-            timeout=120,
+            timeout=HANG_SECONDS,
             check=False,
         )
         assert 0 == done.returncode, done.stderr.decode()
@@ -277,9 +278,9 @@ def processes(stores: tuple[Server, Server], tmp_path: Path) -> Iterator[Process
         ):
             started = made.start(process, *arguments)
             stack.callback(_end, started)
-        until(lambda: _answers(f"http://127.0.0.1:{made.port}/health/ready"), 90, made.logs)
-        until(lambda: _answers(f"http://127.0.0.1:{made.console}/"), 90, made.logs)
-        until(lambda: _answers(f"http://127.0.0.1:{made.flower}/healthcheck"), 90, made.logs)
+        until(lambda: _answers(f"http://127.0.0.1:{made.port}/health/ready"), otherwise=made.logs)
+        until(lambda: _answers(f"http://127.0.0.1:{made.console}/"), otherwise=made.logs)
+        until(lambda: _answers(f"http://127.0.0.1:{made.flower}/healthcheck"), otherwise=made.logs)
         lab.set_sender(ingress=f"http://127.0.0.1:{made.port}")
         yield made
 
@@ -287,7 +288,7 @@ def processes(stores: tuple[Server, Server], tmp_path: Path) -> Iterator[Process
 def _end(process: "subprocess.Popen[bytes]") -> None:
     process.terminate()
     try:
-        process.wait(30)
+        process.wait(HANG_SECONDS)
     finally:
         process.kill()
 
@@ -319,14 +320,14 @@ def test_every_process_does_its_work_as_its_role(processes: Processes) -> None:
         open_ = [row for row in found if row["state"] not in {"done", "duplicate"}]
         return found if found and not open_ and {row["provider"] for row in found} == set(PROVIDERS) else None
 
-    done = until(settled, 120, lambda: (rows()[:3], processes.logs()[-4000:]))
+    done = until(settled, otherwise=lambda: (rows()[:3], processes.logs()[-4000:]))
 
     seen = {orjson.loads(line)["provider"] for line in processes.command("records", "list", "--json").splitlines()}
     assert set(PROVIDERS) == seen
     _look_at_every_page_and_retry(processes, done[0]["id"])
-    until(lambda: "replayed" in {step["step"] for step in timeline(done[0]["id"])}, 30, processes.logs)
-    until(settled, 60, processes.logs)
-    until(lambda: _hand_overs_tried(processes), 60, processes.logs)
+    until(lambda: "replayed" in {step["step"] for step in timeline(done[0]["id"])}, otherwise=processes.logs)
+    until(settled, otherwise=processes.logs)
+    until(lambda: _hand_overs_tried(processes), otherwise=processes.logs)
     assert [] == [line for line in processes.logs().splitlines() if DENIED.search(line)]
 
 
@@ -336,7 +337,9 @@ def _hand_overs_tried(processes: Processes) -> bool:
 
 
 def _look_at_every_page_and_retry(processes: Processes, event: str) -> None:
-    with httpx.Client(base_url=f"http://127.0.0.1:{processes.console}", follow_redirects=True, timeout=30) as client:
+    with httpx.Client(
+        base_url=f"http://127.0.0.1:{processes.console}", follow_redirects=True, timeout=HANG_SECONDS
+    ) as client:
         for path in ("/", "/events", "/attention", "/records", "/accounts", "/handovers", f"/events/{event}"):
             page = client.get(path)
             assert 200 == page.status_code, path

@@ -20,10 +20,11 @@ import pytest
 import redis as redis_client
 from starlette.routing import Route
 
-from installation import Running, post, started, until
+from installation import Running, post, started
 from ops.console.app import routes
 from ops.console.passwords import hash_of
 from ops.installation import running as note_of
+from support.conditions import HANG_SECONDS, until
 
 
 MARKS: Final = {
@@ -144,9 +145,9 @@ def test_a_secret_is_found_nowhere(installation: Running, api: str) -> None:
     """Authentic, refused, parked and failed deliveries; then everything that was written or is shown is searched."""
     accepted = _deliver(installation, api)
     installation.finished(*accepted)
-    until(lambda: len(installation.lines("quarantine", "list")) >= 3, 30)
+    until(lambda: len(installation.lines("quarantine", "list")) >= 3)
 
-    until(lambda: any(row["attempts"] for row in installation.lines("handovers", "list")), 60)
+    until(lambda: any(row["attempts"] for row in installation.lines("handovers", "list")))
 
     for name, text in _shown(installation, accepted).items():
         # whoever types it has the key, and asks for the whole record
@@ -234,7 +235,9 @@ def _shown(installation: Running, events: list[str]) -> dict[str, bytes]:
         if process["port"]:
             for path in ("/metrics", "/", "/health/ready", "/sign-in", "/api/tasks"):
                 with contextlib.suppress(httpx.HTTPError):
-                    answer = httpx.get(f"http://127.0.0.1:{process['port']}{path}", timeout=10, follow_redirects=True)
+                    answer = httpx.get(
+                        f"http://127.0.0.1:{process['port']}{path}", timeout=HANG_SECONDS, follow_redirects=True
+                    )
                     shown[f"{process['name']} {path}"] = answer.content
     ports = {process["name"]: process["port"] for process in status["processes"]}
     stores = note_of(installation.folder / ".penstock")
@@ -251,7 +254,7 @@ def _console(url: str, events: list[str]) -> dict[str, bytes]:
     """Every page that an operator sees after signing in, without asking for a body; each one has to answer."""
     pages = [route.path for route in routes() if isinstance(route, Route) and "GET" in (route.methods or ())]
     one = "/records/one?provider=magicline&account=studio&kind=magicline.customer&external_id=2"
-    with httpx.Client(base_url=url, timeout=30, follow_redirects=True) as client:
+    with httpx.Client(base_url=url, timeout=HANG_SECONDS, follow_redirects=True) as client:
         word = re.findall(r'name="csrf" value="([^"]+)"', client.get("/sign-in").text)[0]
         assert "/sign-in" in str(client.get("/").url)
         form = {"csrf": word, "name": "otto", "password": MARKS["consolepassword"]}
@@ -273,7 +276,7 @@ def _console(url: str, events: list[str]) -> dict[str, bytes]:
 def _flower(url: str, password: str) -> dict[str, bytes]:
     """Its pages and figures, behind its password, and every task and worker that it knows."""
     assert httpx.codes.UNAUTHORIZED == httpx.get(url).status_code
-    with httpx.Client(base_url=url, timeout=30, auth=("penstock", password)) as client:
+    with httpx.Client(base_url=url, timeout=HANG_SECONDS, auth=("penstock", password)) as client:
         tasks, workers = (client.get(f"/api/{what}").json() for what in ("tasks", "workers"))
         assert tasks
         paths = [

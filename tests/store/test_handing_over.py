@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -13,11 +14,14 @@ from shared.store.handovers import handed_over, handing_over, handlers
 from shared.store.handovers.handing_over import ClaimedHandover, Delivered, Subscription
 from shared.store.handovers.handlers import NewHandler
 from shared.store.records.numbering import number_changes
+from support.conditions import HANG_SECONDS
 
 
 pytestmark = pytest.mark.anyio
 
 EVERYTHING = Subscription("crm", (), ("created", "updated", "deleted"), beginning=True, concurrency=100, target="here")
+
+_BEGAN = "SELECT extract(epoch FROM began_at)::float8 AS at FROM handovers WHERE began_at IS NOT NULL ORDER BY began_at"
 
 
 async def change(db: asyncpg.Connection, *records: str, kind: str = "thing") -> None:
@@ -136,7 +140,7 @@ async def test_many_workers_hand_every_change_over_once_and_in_order(database_ur
 
     connections = [await asyncpg.connect(database_url) for _ in range(9)]
     try:
-        async with asyncio.timeout(120):
+        async with asyncio.timeout(HANG_SECONDS):
             await asyncio.gather(
                 write(connections[8]), *(hand_over(connections[number], number) for number in range(8))
             )
@@ -236,3 +240,32 @@ async def test_thousands_that_wait_behind_others_cost_little(db: asyncpg.Connect
     assert 8000 == await db.fetchval("SELECT cursor FROM handlers")
     # A plan that looks at all of them for each of them takes minutes.
     assert time.monotonic() - began < 60
+
+
+async def test_a_budget_counts_from_the_claim_not_from_when_its_transaction_began(db: asyncpg.Connection) -> None:
+    """However long it waited for the handler's row: what was waited is no room for more at once."""
+    await change(db, "a", "b")
+    gently = EVERYTHING._replace(calls=10, seconds=600.0)
+    worker = await process(db)
+
+    async with db.transaction():
+        waited_until: datetime = await db.fetchval("SELECT clock_timestamp()")
+        assert ["a"] == records_of(await handing_over.claim(db, gently, worker, 10))
+
+    next_at: datetime = await db.fetchval("SELECT next_at FROM handlers")
+    assert next_at >= waited_until + timedelta(seconds=60)
+    assert [] == await handing_over.claim(db, gently, worker, 10)
+
+
+async def test_within_any_time_no_more_are_claimed_than_the_budget_allows(db: asyncpg.Connection) -> None:
+    """A tenth of its time at once, and the rest spread out, however late the claims come."""
+    await change(db, *map(str, range(40)))
+    gently = EVERYTHING._replace(calls=20, seconds=1.0)
+    worker = await process(db)
+    while await db.fetchval("SELECT count(*) < 24 FROM handovers WHERE began_at IS NOT NULL") is not False:
+        await handing_over.claim(db, gently, worker, 10)
+
+    began = [row["at"] for row in await db.fetch(_BEGAN)]
+    for first, at in enumerate(began):
+        for more, later in enumerate(began[first:]):
+            assert 1 + more <= (later - at) * 20 + 2 + 1e-3

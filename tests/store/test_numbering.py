@@ -10,6 +10,7 @@ import pytest
 
 from ops.embedded.postgres import programs
 from shared.store.records.numbering import number_backlog, number_changes
+from support.conditions import HANG_SECONDS
 
 
 pytestmark = pytest.mark.anyio
@@ -55,7 +56,7 @@ async def test_a_dump_and_restore_hides_no_entry(database_url: str, tmp_path: Pa
         ("pg_restore", "--exit-on-error", f"--dbname={empty}", str(dump)),
     ):
         command = [str(programs() / program), *arguments]
-        await asyncio.to_thread(subprocess.run, command, check=True, env={"PATH": os.defpath}, timeout=60)
+        await asyncio.to_thread(subprocess.run, command, check=True, env={"PATH": os.defpath}, timeout=HANG_SECONDS)
     after = await asyncpg.connect(empty)
     await after.execute(CHANGE, "written after")
     await number_changes(after)

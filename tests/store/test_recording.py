@@ -10,6 +10,7 @@ from asyncpg import Connection
 from shared.providers.interface import Record
 from shared.store.records import recording
 from shared.store.records.sighting import Sighting
+from support.conditions import HANG_SECONDS
 
 
 pytestmark = pytest.mark.anyio
@@ -233,7 +234,7 @@ async def test_a_record_that_another_worker_is_just_creating_is_compared(db: Con
     async with db.transaction():
         await recording.apply(db, [seen('{"v": 1}', began=1)])
         late = asyncio.create_task(apply(db2, seen('{"v": 2}', began=2)))
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(HANG_SECONDS):
             while not await db.fetchval(  # noqa: ASYNC110 - of Postgres
                 "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND pid = $1)", db2.get_server_pid()
             ):

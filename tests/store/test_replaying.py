@@ -17,6 +17,7 @@ from shared.store.handovers.selecting import BEGINNING, Place, Selection, seq_bo
 from shared.store.pacing import Pace, pace_of
 from shared.store.replays import Order, Running, finish, open_replay
 from steps import Receive
+from support.conditions import HANG_SECONDS
 from test_handing_over import EVERYTHING, change, process, records_of
 
 
@@ -131,7 +132,7 @@ async def test_what_a_worker_holds_is_left_to_it(db: asyncpg.Connection, db2: as
     settling = db2.transaction()
     await settling.start()
     await db2.execute("SELECT 1 FROM handovers WHERE seq = 1 FOR UPDATE")
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(HANG_SECONDS):
         rows = await drain(replaying.replay(db, Selection(handler="crm"), note="because", pace=FAST))
     await settling.rollback()
     assert [(1, "running"), (2, "running"), (3, "due")] == [(row.seq, row.outcome) for row in rows]
@@ -163,7 +164,7 @@ async def test_records_keep_their_order_while_a_worker_delivers_what_is_replayed
     finished.set()
     other = await asyncpg.connect(database_url)
     try:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(HANG_SECONDS):
             await deliver(other)
             first = list(got)
             got.clear()

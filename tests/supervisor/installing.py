@@ -4,25 +4,16 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from ops.installation import Installation, running
 from ops.supervisor.alive import alive, started_at
+from support.conditions import HANG_SECONDS, until
 
 
 FREE_PORTS = {f"PENSTOCK_{name}_PORT": "0" for name in ("INGRESS", "CONSOLE", "FLOWER", "METRICS")}
-SECONDS = 40.0
-
-
-def until(condition: Callable[[], object], what: str, seconds: float = SECONDS) -> None:
-    """Wait until the condition holds."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.05)
 
 
 class Up:
@@ -49,12 +40,12 @@ class Up:
 
     def ready(self) -> Installation:
         """Wait until it is ready; what it noted."""
-        until(lambda: "Penstock is ready." in self.output or self.process.poll() is not None, "not ready")
+        until(lambda: "Penstock is ready." in self.output or self.process.poll() is not None, otherwise="not ready")
         found = running(self.data)
         assert found, self.output
         return found
 
-    def ended(self, seconds: float = SECONDS) -> int:
+    def ended(self, seconds: float = HANG_SECONDS) -> int:
         """Wait for its end; the exit status."""
         return self.process.wait(seconds)
 
@@ -69,7 +60,7 @@ def started(folder: Path, *arguments: str, **settings: str) -> Iterator[Up]:
         if up.process.poll() is None:
             up.process.send_signal(signal.SIGTERM)
             try:
-                up.process.wait(20)
+                up.process.wait(HANG_SECONDS)
             except subprocess.TimeoutExpired:
                 up.process.kill()
                 up.process.wait()

@@ -16,7 +16,7 @@ from ops.embedded.redis import Redis
 from ops.supervisor.alive import alive, started_at
 from ops.supervisor.process import launched
 from shared.errors import SettingsError, StoreAway
-from supervisor.installing import until
+from support.conditions import HANG_SECONDS, until
 
 
 async def _ask(url: str, *statements: str) -> list[object]:
@@ -49,7 +49,7 @@ def test_postgres_survives_its_own_kill(tmp_path: Path) -> None:
         asyncio.run(_ask(server.url, "CREATE TABLE kept ()"))
         assert server.process is not None
         os.kill(server.process.pid, signal.SIGKILL)
-        until(lambda: server.process is not None and server.process.ended() is not None, "it did not end")
+        until(lambda: server.process is not None and server.process.ended() is not None, otherwise="it did not end")
     with Postgres(tmp_path) as server:
         assert ["kept"] == asyncio.run(_ask(server.url, "SELECT 'kept'::regclass::text"))
 
@@ -61,7 +61,7 @@ def test_postgres_starts_beside_a_process_that_has_its_old_number(tmp_path: Path
         content = lock.read_text()
         owner = server.program().owner
     with subprocess.Popen(launched(["/bin/sleep", "1000"], signal.SIGKILL, owner)) as other:
-        until(lambda: Path(f"/proc/{other.pid}/comm").read_text().strip() == "sleep", "it did not start")
+        until(lambda: Path(f"/proc/{other.pid}/comm").read_text().strip() == "sleep", otherwise="it did not start")
         lock.write_text("\n".join([str(other.pid), *content.split("\n")[1:]]))
         try:
             with Postgres(tmp_path) as server:
@@ -105,7 +105,7 @@ def test_redis_keeps_what_it_acknowledged(tmp_path: Path) -> None:
             stranger.ping()
         assert server.process is not None
         server.process.kill()
-        server.process.wait(5)
+        server.process.wait(HANG_SECONDS)
     with Redis(tmp_path / 'with "quotes" and spaces') as server, redis.Redis.from_url(server.url) as client:
         assert b"yes" == client.get("kept")
 
@@ -124,7 +124,7 @@ def test_a_server_ends_with_the_one_who_started_it(tmp_path: Path, server: type[
         assert began is not None
         starter.kill()
         starter.wait()
-        until(lambda: not alive(pid, began), "it lives on", 10)
+        until(lambda: not alive(pid, began), otherwise="it lives on")
     log = (tmp_path / "logs" / f"{server.name}.log").read_text()
     assert ("database system is shut down" in log) or ("Redis is now ready to exit" in log)
 

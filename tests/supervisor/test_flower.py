@@ -14,7 +14,8 @@ import pytest
 
 from ops.embedded.redis import Redis
 from ops.supervisor.process import launched
-from supervisor.installing import family, living, until
+from supervisor.installing import family, living
+from support.conditions import HANG_SECONDS, until
 
 
 SCRIPT = str(Path(__file__).with_name("small_celery.py"))
@@ -44,11 +45,11 @@ def address(environment: dict[str, str]) -> Iterator[str]:
     with subprocess.Popen([sys.executable, SCRIPT, "flower"], env=environment) as flower:
         try:
             url = f"http://127.0.0.1:{environment['PENSTOCK_FLOWER_PORT']}"
-            until(lambda: flower.poll() is not None or _answers(url), "flower does not answer")
+            until(lambda: flower.poll() is not None or _answers(url), otherwise="flower does not answer")
             yield url
         finally:
             flower.terminate()
-            assert 0 == flower.wait(10)
+            assert 0 == flower.wait(HANG_SECONDS)
 
 
 def _answers(url: str) -> bool:
@@ -92,13 +93,16 @@ def test_queues_and_tasks_are_shown(address: str, environment: dict[str, str]) -
         httpx.Client(base_url=address, auth=("penstock", PASSWORD), trust_env=False) as client,
     ):
         try:
-            until(lambda: "imin.plan" in client.get("/api/tasks?state=SUCCESS").text, "the finished task is not shown")
+            until(
+                lambda: "imin.plan" in client.get("/api/tasks?state=SUCCESS").text,
+                otherwise="the finished task is not shown",
+            )
             children = family(worker.pid)
             assert children
         finally:
             worker.kill()
         worker.wait()
-        until(lambda: not living(children), "children of a killed worker live on", 5)
+        until(lambda: not living(children), otherwise="children of a killed worker live on")
         queues = client.get("/api/queues/length").json()["active_queues"]
         assert {"penstock.imin": 0, "penstock.paybook": 3} == {each["name"]: each["messages"] for each in queues}
         page = client.get("/broker").text

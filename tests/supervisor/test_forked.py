@@ -14,7 +14,8 @@ import pytest
 from ops.supervisor.forked import Forked
 from ops.supervisor.process import Program
 from shared.sealing import generate_key
-from supervisor.installing import SECONDS, family, living, until
+from supervisor.installing import family, living
+from support.conditions import HANG_SECONDS, until
 
 
 @pytest.fixture
@@ -62,14 +63,14 @@ def test_a_fork_is_the_command_as_if_it_had_been_started(tmp_path: Path, listene
     """It has the socket, the environment, the log, a session and a name of its own, and it ends when it is told to."""
     process = _ingress(tmp_path, listener, niceness=5)
     try:
-        until(lambda: _lives(listener), "ingress does not answer")
+        until(lambda: _lives(listener), otherwise="ingress does not answer")
         assert process.ended() is None
         assert process.pid == os.getsid(process.pid)
         assert os.getpriority(os.PRIO_PROCESS, os.getpid()) + 5 == os.getpriority(os.PRIO_PROCESS, process.pid)
         assert "ingress-1\n" == Path(f"/proc/{process.pid}/comm").read_text(encoding="ascii")
         assert "listening" in process.program.log.read_text(encoding="utf-8")
         process.stop()
-        assert process.wait(SECONDS)
+        assert process.wait(HANG_SECONDS)
         # uvicorn raises the signal again once it has finished
         assert -signal.SIGTERM == process.ended()
     finally:
@@ -80,7 +81,7 @@ def test_a_command_that_fails_says_so_in_its_log(tmp_path: Path) -> None:
     """The sentence is in its own log, and the exit status is that of the command."""
     process = Forked(_program(tmp_path), ("worker", "nobody"))
     try:
-        assert process.wait(SECONDS)
+        assert process.wait(HANG_SECONDS)
         assert 1 == process.ended()
         assert "there is no provider nobody" in process.program.log.read_text(encoding="utf-8")
     finally:
@@ -92,7 +93,7 @@ def test_the_next_one_is_forked_from_the_same_process(tmp_path: Path, listener: 
     first = _ingress(tmp_path, listener)
     parent = _parent(first.pid)
     os.kill(first.pid, signal.SIGKILL)
-    assert first.wait(SECONDS)
+    assert first.wait(HANG_SECONDS)
     assert -signal.SIGKILL == first.ended()
     second = _ingress(tmp_path, listener)
     try:
@@ -104,15 +105,18 @@ def test_the_next_one_is_forked_from_the_same_process(tmp_path: Path, listener: 
 def test_a_dead_fork_server_takes_its_forks_along_and_is_replaced(tmp_path: Path, listener: socket.socket) -> None:
     """Nobody is left who could not be watched any more; what is started next gets a new one."""
     first = _ingress(tmp_path, listener)
-    until(lambda: _lives(listener), "ingress does not answer")
+    until(lambda: _lives(listener), otherwise="ingress does not answer")
     server = _parent(first.pid)
     os.kill(server, signal.SIGKILL)
-    until(lambda: not living({(first.pid, first.started)}), "what was forked lives on without anybody who watches it")
+    until(
+        lambda: not living({(first.pid, first.started)}),
+        otherwise="what was forked lives on without anybody who watches it",
+    )
     assert first.ended() is not None
     second = _ingress(tmp_path, listener)
     try:
         assert server != _parent(second.pid)
-        until(lambda: _lives(listener), "ingress does not answer")
+        until(lambda: _lives(listener), otherwise="ingress does not answer")
     finally:
         second.kill()
 
@@ -139,7 +143,7 @@ if __name__ == "__main__":
         finally:
             starter.kill()
     assert forked in {pid for pid, _ in everybody}
-    until(lambda: not living(everybody), "processes of the killed one live on")
+    until(lambda: not living(everybody), otherwise="processes of the killed one live on")
 
 
 def test_what_is_forked_from_has_nothing_but_code() -> None:
@@ -152,7 +156,7 @@ print(len(os.listdir("/proc/self/task")))
 print(sum(os.path.exists(each) and stat.S_ISSOCK(os.stat(each).st_mode) for each in
           (f"/proc/self/fd/{number}" for number in os.listdir("/proc/self/fd"))))
 """
-    done = subprocess.run([sys.executable, "-c", look], check=True, capture_output=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", look], check=True, capture_output=True, timeout=HANG_SECONDS)
     assert [b"1", b"0"] == done.stdout.split()
 
 

@@ -20,7 +20,7 @@ from ops.supervisor.private import kept_secret, write_private
 from ops.supervisor.process import Process, Program
 from ops.supervisor.screen import Screen
 from shared.errors import StoreAway
-from supervisor.installing import until
+from support.conditions import HANG_SECONDS, until
 
 
 COUNTS: Counts = [
@@ -66,8 +66,8 @@ def test_a_process_is_known_by_its_number_and_its_start(tmp_path: Path) -> None:
     assert alive(process.pid, process.started)
     assert not alive(process.pid, process.started + 1)
     process.kill()
-    until(lambda: started_at(process.pid) is None, "a zombie counts as alive")
-    assert process.wait(5)
+    until(lambda: started_at(process.pid) is None, otherwise="a zombie counts as alive")
+    assert process.wait(HANG_SECONDS)
 
 
 def test_a_child_that_keeps_dying_is_given_longer_pauses(tmp_path: Path) -> None:
@@ -81,7 +81,7 @@ def test_a_child_that_keeps_dying_is_given_longer_pauses(tmp_path: Path) -> None
             told.append(said)
         return len(told) == 3
 
-    until(twice_dead, "it was not started again")
+    until(twice_dead, otherwise="it was not started again")
     assert f"one ended (exit status 1); started again in 0.5 s. {tmp_path / 'log'}: no more ink" == told[0]
     assert "one ended (exit status 1); started again in 1 s." in told[2]
 
@@ -97,7 +97,7 @@ def test_a_child_that_served_for_a_while_is_started_again_soon_each_time(tmp_pat
             told.append(said)
         return len(told) == 5
 
-    until(three_times_dead, "it was not started again")
+    until(three_times_dead, otherwise="it was not started again")
     assert ["started again in 0.5 s" in said for said in told] == [True, False, True, False, True]
 
 
@@ -138,7 +138,7 @@ def test_the_screen_outlives_a_store_that_is_away(*, terminal: bool) -> None:
             assert not showing.done()
         showing.cancel()
 
-    asyncio.run(asyncio.wait_for(until_told(), 10))
+    asyncio.run(asyncio.wait_for(until_told(), HANG_SECONDS))
 
 
 @pytest.mark.parametrize(

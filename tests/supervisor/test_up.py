@@ -19,7 +19,8 @@ from ops.installation import find, running
 from ops.supervisor.supervisor import LATE_SECONDS
 from shared.errors import SettingsError
 from shared.settings import Settings
-from supervisor.installing import SECONDS, family, living, started, until
+from supervisor.installing import family, living, started
+from support.conditions import HANG_SECONDS, until
 
 
 @pytest.fixture
@@ -85,12 +86,16 @@ def test_a_run_from_start_to_end(folder: Path) -> None:
             killed = _pid(up.data, name)
             below = family(killed) if name == "worker-imin" else set()
             os.kill(killed, signal.SIGKILL)
-            until(lambda name=name, killed=killed: _pid(up.data, name) not in {0, killed}, f"{name} is not replaced")
-            until(lambda below=below: not living(below), "the children of the dead worker live on")
+            until(
+                lambda name=name, killed=killed: _pid(up.data, name) not in {0, killed},
+                otherwise=f"{name} is not replaced",
+            )
+            until(lambda below=below: not living(below), otherwise="the children of the dead worker live on")
         assert f"worker-imin ended (signal {signal.SIGKILL.value})" in up.output
 
         until(
-            lambda: "imin received 4 done 3 waiting 1 failed 0 parked 0 duplicate 0 due 0.2 s" in up.output, "no counts"
+            lambda: "imin received 4 done 3 waiting 1 failed 0 parked 0 duplicate 0 due 0.2 s" in up.output,
+            otherwise="no counts",
         )
 
         everybody = family(up.process.pid)
@@ -110,9 +115,7 @@ def test_a_child_that_stands_still_is_replaced(folder: Path) -> None:
         for pid in still.values():
             os.kill(pid, signal.SIGSTOP)
         for name, pid in still.items():
-            until(
-                lambda name=name, pid=pid: _pid(up.data, name) not in {0, pid}, f"{name} is not replaced", SECONDS + 20
-            )
+            until(lambda name=name, pid=pid: _pid(up.data, name) not in {0, pid}, otherwise=f"{name} is not replaced")
             assert f"{name} (process {pid}) gave no sign of life" in up.output
 
 
@@ -137,7 +140,7 @@ def test_a_killed_supervisor_leaves_nothing_and_the_next_one_goes_on(folder: Pat
         first.process.wait()
         with started(folder) as second:
             after = second.ready()
-            until(lambda: not living(everybody), "processes of the killed run live on")
+            until(lambda: not living(everybody), otherwise="processes of the killed run live on")
             assert (before.database_url, before.redis_url) == (after.database_url, after.redis_url)
             with redis.Redis.from_url(after.redis_url) as client:
                 assert b"yes" == client.get("kept")
@@ -190,7 +193,10 @@ def test_the_taken_port_of_a_page_costs_that_page_until_it_is_free(folder: Path)
             "PENSTOCK_METRICS_PORT": str(third.getsockname()[1]),
         }
         with started(folder, **taken) as up:
-            until(lambda: "Penstock is ready, but for console and flower." in up.output, "not ready without its pages")
+            until(
+                lambda: "Penstock is ready, but for console and flower." in up.output,
+                otherwise="not ready without its pages",
+            )
             missing = f"port {port} is taken: set PENSTOCK_CONSOLE_PORT to another (0 takes any free one)"
             assert f"console is missing: {missing}." in up.output
             assert "metrics is missing: " in up.output
@@ -200,31 +206,38 @@ def test_the_taken_port_of_a_page_costs_that_page_until_it_is_free(folder: Path)
             assert describe(found)["ready"] is True
 
             other.close()
-            until(lambda: f"console is started: port {port} is free now." in up.output, "console does not begin")
-            until(lambda: _answers(f"http://127.0.0.1:{port}/"), "it does not answer")
+            until(
+                lambda: f"console is started: port {port} is free now." in up.output, otherwise="console does not begin"
+            )
+            until(lambda: _answers(f"http://127.0.0.1:{port}/"), otherwise="it does not answer")
 
 
 def test_ingress_receives_whatever_console_and_flower_do(folder: Path) -> None:
     """One is late, the other ends again and again: deliveries are taken, and whoever is killed is started again."""
     late = folder / "late"
     with started(folder, STUB_LATE=f"console={late}", STUB_ENDING="flower") as up:
-        until(lambda: "flower is started again" in up.output, "flower is not started again")
+        until(lambda: "flower is started again" in up.output, otherwise="flower is not started again")
         found = running(up.data)
         assert found
         assert httpx.get(f"{found.ingress_url}/health/ready", trust_env=False).is_success
         assert "Penstock is ready" not in up.output
-        until(lambda: "runs, but is not ready" in _status(up.data), "status does not tell of it")
+        until(lambda: "runs, but is not ready" in _status(up.data), otherwise="status does not tell of it")
 
         for name in ("ingress-1", "worker-imin", "relay", "console", "redis"):
             killed = _pid(up.data, name)
             os.kill(killed, signal.SIGKILL)
-            until(lambda name=name, killed=killed: _pid(up.data, name) not in {0, killed}, f"{name} is not replaced")
+            until(
+                lambda name=name, killed=killed: _pid(up.data, name) not in {0, killed},
+                otherwise=f"{name} is not replaced",
+            )
         until(
-            lambda: "Penstock is ready, but for console and flower." in up.output, "not ready", LATE_SECONDS + SECONDS
+            lambda: "Penstock is ready, but for console and flower." in up.output,
+            LATE_SECONDS + HANG_SECONDS,
+            otherwise="not ready",
         )
         assert "console is not ready yet after 60 s; everything else goes on meanwhile." in up.output
         late.touch()
-        until(lambda: "console is ready." in up.output, "the console is not told of")
+        until(lambda: "console is ready." in up.output, otherwise="the console is not told of")
         assert up.process.poll() is None
 
 
@@ -233,10 +246,13 @@ def test_who_is_killed_before_ingress_answers_is_started_again(folder: Path) -> 
     late = folder / "late"
     with started(folder, STUB_LATE=f"ingress={late}") as up:
         for name in ("ingress-1", "worker-imin", "relay", "console"):
-            until(lambda name=name: _pid(up.data, name), f"{name} is not there")
+            until(lambda name=name: _pid(up.data, name), otherwise=f"{name} is not there")
             killed = _pid(up.data, name)
             os.kill(killed, signal.SIGKILL)
-            until(lambda name=name, killed=killed: _pid(up.data, name) not in {0, killed}, f"{name} is not replaced")
+            until(
+                lambda name=name, killed=killed: _pid(up.data, name) not in {0, killed},
+                otherwise=f"{name} is not replaced",
+            )
         late.touch()
         up.ready()
 
@@ -295,13 +311,18 @@ def test_metrics_of_all_processes_are_on_one_page(folder: Path) -> None:
     with started(folder) as up:
         up.ready()
         address = up.output.partition("metrics  ")[2].split()[0]
-        until(lambda: "stub_busy 2.0" in httpx.get(address, trust_env=False).text, "the two workers are not there")
+        until(
+            lambda: "stub_busy 2.0" in httpx.get(address, trust_env=False).text,
+            otherwise="the two workers are not there",
+        )
         worker = _pid(up.data, "worker-imin")
         file = up.data / "run" / "metrics" / f"gauge_livesum_{worker}.db"
         assert file.exists()
         os.kill(worker, signal.SIGKILL)
         until(
             lambda: httpx.get(address, trust_env=False).is_success and not file.exists(),
-            "the dead worker's file is still there",
+            otherwise="the dead worker's file is still there",
         )
-        until(lambda: "stub_busy 2.0" in httpx.get(address, trust_env=False).text, "the new worker is not there")
+        until(
+            lambda: "stub_busy 2.0" in httpx.get(address, trust_env=False).text, otherwise="the new worker is not there"
+        )

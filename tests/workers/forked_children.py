@@ -19,7 +19,11 @@ from workers.forking import FORK_LOCK
 CHILDREN = 4
 held = threading.Lock()
 app = Celery("forked", broker=sys.argv[1], set_as_current=False)
-app.conf.update(worker_pool="workers.pool:TaskPool", task_ignore_result=True)
+app.conf.update(
+    worker_pool="workers.pool:TaskPool",
+    task_ignore_result=True,
+    worker_proc_alive_timeout=240.0,  # by default a child that takes 4 s to start is killed, and there are more of them
+)
 said = Path(sys.argv[2])
 
 
@@ -40,8 +44,8 @@ def hold(**_: object) -> None:
 def take(**_: object) -> None:
     """Say whether this child can have it; the last one ends the worker."""
     with said.open("a", encoding="ascii") as file:
-        file.write(f"{held.acquire(timeout=3)}\n")
-    if len(said.read_text(encoding="ascii").splitlines()) == CHILDREN:
+        file.write(f"{held.acquire(timeout=60)}\n")
+    if len(said.read_text(encoding="ascii").splitlines()) >= CHILDREN:
         os.kill(os.getppid(), signal.SIGTERM)
 
 

@@ -13,7 +13,12 @@ from celery import Celery
 
 
 app = Celery("frozen", broker=sys.argv[1], set_as_current=False)
-app.conf.update(worker_pool="workers.pool:TaskPool", task_ignore_result=True, task_acks_late=False)
+app.conf.update(
+    worker_pool="workers.pool:TaskPool",
+    task_ignore_result=True,
+    task_acks_late=False,
+    worker_proc_alive_timeout=240.0,
+)
 
 
 @app.task(name="look")

@@ -18,7 +18,12 @@ from celery.signals import worker_ready
 
 
 app = Celery("stopped", broker=sys.argv[1], set_as_current=False)
-app.conf.update(worker_pool="workers.pool:TaskPool", task_ignore_result=True, task_acks_late=True)
+app.conf.update(
+    worker_pool="workers.pool:TaskPool",
+    task_ignore_result=True,
+    task_acks_late=True,
+    worker_proc_alive_timeout=240.0,  # one that stands still while it starts is not to be killed for it after 4 s
+)
 done = Path(sys.argv[2])
 
 

@@ -2,8 +2,7 @@
 
 import asyncio
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -22,6 +21,7 @@ from shared.sealing import generate_key
 from shared.settings import Settings
 from shared.store.inbox import NewEvent, insert
 from shared.watching import ConfigurationWatch
+from support.conditions import until
 from workers.follow_up.flow import follow_up
 from workers.process import WorkerProcess
 
@@ -132,11 +132,11 @@ def test_an_envelope_of_trouble_inside_http_200_is_no_probe_that_succeeded(
     process.run(follow_up(process, "paybook"))
     calls = api.calls
 
-    _until(lambda: api.calls >= calls + 2)  # a first probe that closed it would be the last one
+    until(lambda: api.calls >= calls + 2)  # a first probe that closed it would be the last one
     assert "open" == asyncio.run(_circuit(account, redis.url))
     api.code = 200
 
-    _until(lambda: asyncio.run(_circuit(account, redis.url)) == "closed")
+    until(lambda: asyncio.run(_circuit(account, redis.url)) == "closed")
 
 
 @pytest.mark.parametrize("trouble", ["down", "refused"])
@@ -154,7 +154,7 @@ def test_an_open_circuit_is_probed_also_where_nothing_is_held(
     api.code = 200
     asyncio.run(opened())
 
-    _until(lambda: asyncio.run(_circuit(account, redis.url)) == "closed")
+    until(lambda: asyncio.run(_circuit(account, redis.url)) == "closed")
     assert 1 == api.calls
 
 
@@ -172,18 +172,11 @@ def test_an_envelope_of_refusal_inside_http_200_does_not_close_a_refused_circuit
     api.code = 401
     asyncio.run(opened())
 
-    _until(lambda: api.calls >= 2)
+    until(lambda: api.calls >= 2)
     assert "open" == asyncio.run(_circuit(account, redis.url))
     api.code = 200
 
-    _until(lambda: asyncio.run(_circuit(account, redis.url)) == "closed")
-
-
-def _until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    until(lambda: asyncio.run(_circuit(account, redis.url)) == "closed")
 
 
 async def _circuit(account: AccountSettings, redis_url: str) -> str:

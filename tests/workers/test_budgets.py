@@ -17,7 +17,9 @@ from shared.providers.interface import Limit
 
 pytestmark = pytest.mark.anyio
 
-LIMIT = Limit("GET /v1/customers/{id}", calls=5, seconds=1.0, penalty_seconds=60.0)
+LIMIT = Limit("GET /v1/customers/{id}", calls=5, seconds=60.0, penalty_seconds=60.0)
+"""Of a minute: what a test asks fits into it on any machine."""
+A_SECOND = LIMIT._replace(seconds=1.0)
 
 
 @pytest.fixture
@@ -42,21 +44,26 @@ async def test_no_more_calls_than_the_limit_within_its_time_whoever_asks(budgets
     await other.close()
     assert 5 == answers.count(None)
     (wait,) = [answer for answer in answers if answer]
-    assert 0 < wait.seconds <= 1.2
-    assert f"budget of {mine.name}, GET customer, 5/s" == wait.why
+    assert 0 < wait.seconds <= 60.7
+    assert f"budget of {mine.name}, GET customer, 5/min" == wait.why
 
 
 async def test_a_wait_that_is_kept_ends_in_a_free_place(budgets: Budgets) -> None:
     """The time told is neither too short nor much too long; in no second are there more calls than allowed."""
-    mine, taken = account(), []
+    mine, told = account(), 0.0
+    taken: list[tuple[float, float]] = []
     for _ in range(12):
-        if wait := await budgets.take("p", mine, LIMIT, ""):
+        began = time.monotonic()
+        if wait := await budgets.take("p", mine, A_SECOND, ""):
+            told += wait.seconds
             await asyncio.sleep(wait.seconds)  # the time that was told is what is tested
-            assert await budgets.take("p", mine, LIMIT, "") is None
-        taken.append(time.monotonic())
+            began = time.monotonic()
+            assert await budgets.take("p", mine, A_SECOND, "") is None
+        taken.append((began, time.monotonic()))
 
-    assert all(later - earlier >= 1.0 for earlier, later in zip(taken, taken[5:], strict=False))
-    assert taken[-1] - taken[0] < 4
+    # Between five calls: from when the first was asked for to when the sixth was answered.
+    assert all(later[1] - earlier[0] >= 1.0 for earlier, later in zip(taken, taken[5:], strict=False))
+    assert told < 4
 
 
 async def test_accounts_and_scopes_do_not_share(budgets: Budgets) -> None:
@@ -82,24 +89,24 @@ async def test_settings_override_the_published_limit(budgets: Budgets) -> None:
 async def test_a_429_stops_its_scope_for_everybody(budgets: Budgets) -> None:
     """Until the pause is over no call of that scope is let through; a shorter pause does not end a longer one."""
     mine = account()
-    await budgets.pause("p", mine, LIMIT, 30)
+    await budgets.pause("p", mine, LIMIT, 3000)
     await budgets.pause("p", mine, LIMIT, 1)
 
     wait = await budgets.take("p", mine, LIMIT, "GET customer")
 
     assert wait is not None
-    assert 29 <= wait.seconds <= 30.1
-    assert f"budget of {mine.name}, GET customer, 5/s, empty since the API answered 429" == wait.why
+    assert 2700 <= wait.seconds <= 3000.1
+    assert f"budget of {mine.name}, GET customer, 5/min, empty since the API answered 429" == wait.why
     assert await budgets.take("p", mine, LIMIT._replace(scope="other"), "") is None
 
 
 async def test_who_waits_stands_in_line_and_does_not_wake_with_all_the_others(budgets: Budgets) -> None:
     """100 who find the budget empty are told turns at the budget's own pace, one after the other."""
-    mine, limit = account(), LIMIT._replace(seconds=60.0)
+    mine = account()
     for _ in range(5):
-        await budgets.take("p", mine, limit, "")
+        await budgets.take("p", mine, LIMIT, "")
 
-    waits = [await budgets.take("p", mine, limit, "") for _ in range(100)]
+    waits = [await budgets.take("p", mine, LIMIT, "") for _ in range(100)]
 
     turns = [wait.seconds for wait in waits if wait]
     assert 100 == len(turns)
@@ -110,23 +117,23 @@ async def test_who_waits_stands_in_line_and_does_not_wake_with_all_the_others(bu
 async def test_turns_told_while_the_budget_is_empty_begin_after_that(budgets: Budgets) -> None:
     """After a 429 the line forms behind the end of the pause."""
     mine = account()
-    await budgets.pause("p", mine, LIMIT, 30)
+    await budgets.pause("p", mine, LIMIT, 3000)
 
     waits = [await budgets.take("p", mine, LIMIT, "") for _ in range(10)]
 
-    assert all(wait is not None and wait.seconds >= 29 for wait in waits)
+    assert all(wait is not None and wait.seconds >= 2700 for wait in waits)
     assert 10 == len({wait.seconds for wait in waits if wait})
 
 
 async def test_a_fixed_window_begins_with_its_first_call_and_gives_all_back_at_once(budgets: Budgets) -> None:
     """As a provider counts that begins anew: calls near the end of a window do not count in the next."""
-    mine, fixed = account(), LIMIT._replace(window="fixed")
+    mine, fixed = account(), LIMIT._replace(window="fixed", seconds=4.0)
     assert await budgets.take("p", mine, fixed, "") is None
-    await asyncio.sleep(0.7)
+    await asyncio.sleep(1)
     rest = [await budgets.take("p", mine, fixed, "") for _ in range(5)]
     wait = rest[-1]
     assert wait is not None
-    assert 0 < wait.seconds < 0.5
+    assert 0 < wait.seconds < 3.2
     await asyncio.sleep(wait.seconds + 0.05)  # the window's end is what is tested
 
     again = [await budgets.take("p", mine, fixed, "") for _ in range(5)]
@@ -157,7 +164,7 @@ async def test_background_calls_leave_the_reserved_share_to_live_ones(budgets: B
     last = replays[-1]
     assert wait is not None
     assert last is not None
-    assert wait.seconds < 2 < last.seconds
+    assert wait.seconds < 62 < last.seconds
 
 
 async def test_what_was_read_in_this_window_leaves_room_for_what_was_not(budgets: Budgets) -> None:
@@ -182,7 +189,7 @@ async def test_an_open_circuit_stops_the_account_until_its_key_is_mended(budgets
     assert wait is not None
     assert (True, "check the API key of studio-berlin: 401") == (wait.circuit, wait.why)
     assert "open" == state.circuit
-    assert 299 <= state.next_call_seconds <= 300
+    assert 270 <= state.next_call_seconds <= 300
     assert await budgets.take("p", mine, LIMIT, "", probing=True) is None
     mended = mine.model_copy(update={"base_url": "https://new.example.com"})
     assert await budgets.take("p", mended, LIMIT, "") is None
@@ -190,17 +197,17 @@ async def test_an_open_circuit_stops_the_account_until_its_key_is_mended(budgets
 
 @pytest.mark.parametrize(
     ("calls", "free_after"),
-    [(5, 0.0), (6, 0.2), (5 + 60 * 5, 60.0)],
+    [(5, 0.0), (6, 12.0), (5 + 60 * 5, 3600.0)],
 )
 async def test_a_forecast_is_what_is_free_now_and_then_the_pace(
     budgets: Budgets, calls: int, free_after: float
 ) -> None:
-    """Five at once, the others at five a second; a pause comes first."""
+    """Five at once, the others at five a minute; a pause comes first."""
     mine = account()
 
     assert (pytest.approx(free_after), 0.0) == await budgets.free_in("p", mine, LIMIT, calls)
-    await budgets.pause("p", mine, LIMIT, 30)
-    assert pytest.approx(30 + free_after, abs=0.5) == (await budgets.free_in("p", mine, LIMIT, calls))[0]
+    await budgets.pause("p", mine, LIMIT, 3000)
+    assert pytest.approx(3000 + free_after, abs=300) == (await budgets.free_in("p", mine, LIMIT, calls))[0]
 
 
 async def test_the_state_for_people_tells_the_fullest_budget(budgets: Budgets) -> None:
@@ -227,7 +234,7 @@ async def test_a_budget_that_is_used_up_says_when_a_call_may_be_made_again(budge
     state = await budgets.state("p", mine)
 
     assert wait is not None
-    assert wait.seconds - 1 < state.next_call_seconds <= wait.seconds
+    assert wait.seconds - 30 < state.next_call_seconds <= wait.seconds
 
 
 async def test_a_redis_that_is_away_is_named_without_its_password() -> None:

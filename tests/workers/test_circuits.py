@@ -38,7 +38,7 @@ async def test_it_opens_when_failures_follow_each_other_whoever_sees_them(
     mine = account()
 
     opened = [
-        await both[number % 2].failed("p", mine, trouble, "it answered 503", 5)  # type: ignore[arg-type]
+        await both[number % 2].failed("p", mine, trouble, "it answered 503", 300)  # type: ignore[arg-type]
         for number in range(failures + 2)
     ]
 
@@ -46,7 +46,7 @@ async def test_it_opens_when_failures_follow_each_other_whoever_sees_them(
     circuit = await both[0].get("p", mine)
     assert circuit is not None
     assert (trouble, "it answered 503") == (circuit.trouble, circuit.why)
-    assert 4 < circuit.next_probe_seconds <= 5
+    assert 270 < circuit.next_probe_seconds <= 300
 
 
 async def test_a_success_between_begins_the_count_anew(both: tuple[Circuits, Circuits]) -> None:
@@ -64,13 +64,15 @@ async def test_a_success_between_begins_the_count_anew(both: tuple[Circuits, Cir
 async def test_one_probe_an_interval_however_many_ask(both: tuple[Circuits, Circuits]) -> None:
     """Whoever takes it has it; if that process dies, another takes the next one."""
     mine = account()
-    await both[0].open("p", mine, "down", "503", 0.2)
-    assert {0} == {await each.begin_probe("p", mine, 0.2) for each in both}
-    await asyncio.sleep(0.25)
+    await both[0].open("p", mine, "down", "503", 300)
+    assert {0} == {await each.begin_probe("p", mine, 300) for each in both}
+    await both[0].put_off_probe("p", mine, 0.001)
+    await asyncio.sleep(0.01)
 
-    first = [await each.begin_probe("p", mine, 0.2) for each in both * 10]
-    await asyncio.sleep(0.25)
-    second = [await each.begin_probe("p", mine, 0.2) for each in both * 10]
+    first = [await each.begin_probe("p", mine, 300) for each in both * 10]
+    await both[0].put_off_probe("p", mine, 0.001)
+    await asyncio.sleep(0.01)
+    second = [await each.begin_probe("p", mine, 300) for each in both * 10]
 
     assert [1, *[0] * 19] == first
     assert [2, *[0] * 19] == second
@@ -89,7 +91,7 @@ async def test_a_probe_that_failed_puts_the_next_one_off(both: tuple[Circuits, C
 
     assert circuit is not None
     assert ("refused", "401") == (circuit.trouble, circuit.why)
-    assert 59 < circuit.next_probe_seconds <= 60
+    assert 30 < circuit.next_probe_seconds <= 60
 
 
 async def test_it_closes_once_and_forgets_the_failures(both: tuple[Circuits, Circuits]) -> None:

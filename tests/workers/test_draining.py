@@ -18,6 +18,7 @@ from shared.errors import StoreAway
 from shared.providers.registry import PROVIDERS
 from shared.spool import ASIDE, BYTES, SPOOL, Spool, pack, unpack
 from shared.store.inbox import NewEvent, insert
+from support.conditions import HANG_SECONDS
 from workers.relay.draining import Draining
 
 
@@ -186,7 +187,7 @@ async def test_several_relays(client: Redis, database_url: str) -> None:
         await Spool(client).append(spooled[start : start + 200], 1)
     connections = [await asyncpg.connect(database_url) for _ in range(4)]
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(HANG_SECONDS):
             while await client.xlen(SPOOL):
                 await asyncio.gather(
                     *(Draining(Spool(client), PROVIDERS, Announced()).drain(connection) for connection in connections)

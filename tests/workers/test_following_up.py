@@ -3,7 +3,7 @@
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -21,6 +21,7 @@ from shared.sealing import generate_key
 from shared.settings import Settings
 from shared.store.inbox import NewEvent, insert
 from shared.watching import ConfigurationWatch
+from support.conditions import HANG_SECONDS, until
 from workers.follow_up.flow import LOOK_SECONDS, STILL_DUE_SECONDS, follow_up
 from workers.process import WorkerProcess
 
@@ -54,7 +55,7 @@ class Handler(BaseHTTPRequestHandler):
         account = self.headers["x-api-key"]
         self.server.called.append(account)
         if account in self.server.slow:
-            self.server.let_go.wait(60)
+            self.server.let_go.wait(HANG_SECONDS)
         body = orjson.dumps({"@type": "CustomerAccount", "identifier": self.path.rpartition("/")[2]})
         self.send_response(200)
         self.send_header("content-type", "application/json")
@@ -128,11 +129,11 @@ def test_a_slow_api_of_one_account_holds_up_that_account_alone(
     slow = asyncio.run(_receive(database_url, process, api, [STORM] * 5 * PLACES))
     with ThreadPoolExecutor() as threads:
         task = threads.submit(process.run, follow_up(process, "imin"))
-        _until(lambda: api.called.count(STORM) > 1)
+        until(lambda: api.called.count(STORM) > 1)
 
         for _ in range(2):  # the task is under way and sees what comes, without a message of its own
             others = asyncio.run(_receive(database_url, process, api, CALM))
-            _until(lambda: set(others) <= asyncio.run(_done(database_url)))  # noqa: B023 - called before the next
+            until(lambda: set(others) <= asyncio.run(_done(database_url)))  # noqa: B023 - called before the next
         under_way = api.called.count(STORM)
         api.let_go.set()
         task.result(60)
@@ -148,7 +149,7 @@ def test_answers_that_wait_to_be_stored_hold_no_place_and_are_no_more_than_there
     events = asyncio.run(_receive(database_url, process, api, CALM * 3))
     with ThreadPoolExecutor() as threads, _nothing_stored(database_url):
         task = threads.submit(process.run, follow_up(process, "imin"))
-        _until(lambda: len(api.called) == 2 * PLACES)
+        until(lambda: len(api.called) == 2 * PLACES)
 
         time.sleep(STILL_DUE_SECONDS + LOOK_SECONDS)  # it has looked again, and let it be
         assert len(api.called) == 2 * PLACES
@@ -172,13 +173,6 @@ def _nothing_stored(database_url: str) -> Iterator[None]:
             yield
         finally:
             runner.run(connection.close())
-
-
-def _until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 async def _receive(database_url: str, process: WorkerProcess, api: Api, accounts: list[str]) -> list[UUID]:

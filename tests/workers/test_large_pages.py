@@ -2,8 +2,7 @@
 
 import asyncio
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -23,6 +22,7 @@ from shared.sealing import generate_key
 from shared.settings import Settings
 from shared.store.inbox import NewEvent, insert
 from shared.watching import ConfigurationWatch
+from support.conditions import HANG_SECONDS, until
 from workers.follow_up.flow import follow_up
 from workers.process import WorkerProcess
 
@@ -52,7 +52,7 @@ class Handler(BaseHTTPRequestHandler):
         """A page."""
         with self.server.lock:
             self.server.asked += 1
-        self.server.let_go.wait(60)
+        self.server.let_go.wait(HANG_SECONDS)
         row = {"id_transaction": self.path.rpartition("skip=")[2]}
         envelope = {"rid": "r", "code": 200, "errors": None, "status": True, "message": None, "response": [row]}
         body = orjson.dumps(envelope)
@@ -113,11 +113,11 @@ def test_a_process_takes_a_few_pages_and_leaves_the_others_to_its_neighbours(
     queue.delete(queue_of("paybook"))
     with ThreadPoolExecutor() as threads:
         first = threads.submit(processes[0].run, follow_up(processes[0], "paybook"))
-        _until(lambda: api.asked == AT_ONCE and queue.llen(queue_of("paybook")) == 1)
+        until(lambda: api.asked == AT_ONCE and queue.llen(queue_of("paybook")) == 1)
         assert AT_ONCE == asyncio.run(_running(database_url))
 
         second = threads.submit(processes[1].run, follow_up(processes[1], "paybook"))
-        _until(lambda: api.asked == 2 * AT_ONCE)
+        until(lambda: api.asked == 2 * AT_ONCE)
         assert 2 * AT_ONCE == asyncio.run(_running(database_url))
 
         api.let_go.set()
@@ -127,13 +127,6 @@ def test_a_process_takes_a_few_pages_and_leaves_the_others_to_its_neighbours(
     assert AT_ONCE == PROVIDERS["paybook"].follow_up.calls_at_once
     assert PAGES == api.asked
     assert ("done", PAGES) == asyncio.run(_outcome(database_url, event))
-
-
-def _until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 async def _receive(database_url: str, process: WorkerProcess) -> UUID:

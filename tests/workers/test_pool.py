@@ -9,6 +9,7 @@ import pytest
 import redis as redis_client
 
 from ops.embedded.redis import Redis
+from support.conditions import HANG_SECONDS
 
 
 @pytest.fixture
@@ -21,7 +22,9 @@ def broker(redis: Redis) -> Iterator[str]:
 
 
 def _run(script: str, *arguments: str) -> None:
-    subprocess.run([sys.executable, str(Path(__file__).with_name(script)), *arguments], check=True, timeout=120)
+    subprocess.run(
+        [sys.executable, str(Path(__file__).with_name(script)), *arguments], check=True, timeout=HANG_SECONDS
+    )
 
 
 def test_a_child_leaves_the_memory_alone_that_it_shares(tmp_path: Path, broker: str) -> None:

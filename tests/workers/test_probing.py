@@ -11,6 +11,7 @@ from ops.embedded.redis import Redis
 from shared.budgets import Budgets
 from shared.store.postgres import open_pool
 from shared.watching import ConfigurationWatch
+from support.conditions import HANG_SECONDS
 from workers.calling import Caller
 from workers.follow_up.probing import Probing
 from workers.follow_up.sessions import Sessions
@@ -44,7 +45,7 @@ async def test_a_redis_that_is_away_is_told_of_once_and_so_is_its_return(
 
     with structlog.testing.capture_logs() as said:
         running = asyncio.create_task(probing.run())
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(HANG_SECONDS):
             while not any("again" in line["event"] and line["log_level"] == "info" for line in said):  # noqa: ASYNC110 - the log is what is waited for
                 await asyncio.sleep(0.05)
         looks = probing.looks

@@ -15,8 +15,9 @@ import pytest
 
 from ops.embedded.postgres import Postgres
 from redis_faults.api import CALLS, running_api
-from redis_faults.bench import Bench, running_bench, until
+from redis_faults.bench import Bench, running_bench
 from redis_faults.databases import copies
+from support.conditions import HANG_SECONDS, until
 from workers.health.watchdog import PATIENCE_SECONDS
 
 
@@ -105,9 +106,9 @@ def _undergo(fault: Callable[[Bench], None], folder: Path, database_url: str, ap
         customer, running = bench.start_running(RUNNING_SECONDS)
         fault(bench)
         bench.queue("imin", running)
-        bench.wait_until_worked(120)
+        bench.wait_until_worked()
         meanwhile = bench.state(running) != "done"
-        until(lambda: bench.state(running) == "done", 60, "the task that ran is not done")
+        until(lambda: bench.state(running) == "done", otherwise="the task that ran is not done")
         return Recovery(meanwhile, CALLS[customer], bench.worker.ended() is None, bench.log[-6000:])
 
 
@@ -178,9 +179,9 @@ def test_redis_is_flushed(recoveries: dict[str, "Future[Recovery]"]) -> None:
 def _stop_redis(bench: Bench) -> None:
     assert bench.redis.process
     bench.redis.process.stop()
-    assert bench.redis.process.wait(5)
+    assert bench.redis.process.wait(HANG_SECONDS)
 
 
 def _start_redis(bench: Bench) -> None:
     bench.redis.spawn()
-    until(bench.redis.answers, 10, "Redis does not start")
+    until(bench.redis.answers, otherwise="Redis does not start")

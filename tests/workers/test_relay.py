@@ -18,10 +18,11 @@ from uuid_utils.compat import uuid7
 
 from ops.embedded.redis import Redis
 from ops.supervisor.process import Process, Program
-from redis_faults.bench import KEY, ROOT, until
+from redis_faults.bench import KEY, ROOT
 from shared.queue import queue_of
 from shared.spool import Spool
 from shared.store.inbox import NewEvent, insert
+from support.conditions import HANG_SECONDS, until
 
 
 ACCOUNT = """
@@ -57,17 +58,17 @@ def test_a_redis_that_stands_still_is_noticed_and_stops_no_heartbeat(tmp_path: P
     with Redis(tmp_path) as server:
         relay = Process(_relay(tmp_path, database_url, server.url))
         try:
-            until(heartbeat.exists, 60, "no sign of life")
+            until(heartbeat.exists, otherwise="no sign of life")
             assert server.process
             os.kill(server.process.pid, signal.SIGSTOP)
             try:
-                until(lambda: "a store is away" in relay.program.log.read_text(), 30, "it does not notice")
+                until(lambda: "a store is away" in relay.program.log.read_text(), otherwise="it does not notice")
                 sign = heartbeat.stat().st_mtime_ns
-                until(lambda: heartbeat.stat().st_mtime_ns > sign, 5, "it gives no sign of life")
+                until(lambda: heartbeat.stat().st_mtime_ns > sign, otherwise="it gives no sign of life")
             finally:
                 os.kill(server.process.pid, signal.SIGCONT)
             relay.stop()
-            ended = relay.wait(20)
+            ended = relay.wait(HANG_SECONDS)
         finally:
             relay.kill()
 
@@ -104,7 +105,9 @@ async def _running(folder: Path, database_url: str, redis_url: str) -> AsyncIter
         relay.wait(10)
 
 
-async def _until(condition: Callable[[], object | Awaitable[object]], problem: str, within: float = 25.0) -> None:
+async def _until(
+    condition: Callable[[], object | Awaitable[object]], problem: str, within: float = HANG_SECONDS
+) -> None:
     """Wait for a condition; less than a statement's 30 seconds, after which a duty that was held up goes on anyway."""
     try:
         async with asyncio.timeout(within):

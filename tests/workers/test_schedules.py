@@ -1,7 +1,7 @@
 """What the relay does by the clock, with the lab as its providers and a real store."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import asyncpg
@@ -18,6 +18,7 @@ from shared.sealing import generate_key
 from shared.settings import Settings
 from shared.store.records import recording
 from shared.watching import ConfigurationWatch
+from support.conditions import until_so
 from workers.relay.duties import Duties
 from workers.relay.metrics import RelayMetrics
 from workers.relay.schedules import Schedules
@@ -41,13 +42,6 @@ async def keep_schedules(database_url: str, settings: Settings, config: Path) ->
     await duties.keep(schedules.duties())
 
 
-async def until(condition: Callable[[], Awaitable[object]], within: float = 30.0) -> None:
-    """Wait until a condition holds."""
-    async with asyncio.timeout(within):
-        while not await condition():  # noqa: ASYNC110 - what is waited for happens in the store
-            await asyncio.sleep(0.05)
-
-
 async def test_the_relay_reconciles_registers_and_listens(
     lab: Lab, database_url: str, redis: Redis, tmp_path: Path
 ) -> None:
@@ -64,9 +58,9 @@ async def test_the_relay_reconciles_registers_and_listens(
     settings = Settings(redis_url=SecretStr(redis.url), encryption_keys=(SecretStr(generate_key()),))
 
     running = asyncio.create_task(keep_schedules(database_url, settings, config))
-    await until(lambda: db.fetchval("SELECT count(finished_at) = 3 FROM reconciliations"))
-    await until(lambda: db.fetchval("SELECT count(*) = 1 FROM registrations"))
-    await until(lambda: db.fetchval("SELECT count(*) = 3 FROM rhythms"))
+    await until_so(lambda: db.fetchval("SELECT count(finished_at) = 3 FROM reconciliations"))
+    await until_so(lambda: db.fetchval("SELECT count(*) = 1 FROM registrations"))
+    await until_so(lambda: db.fetchval("SELECT count(*) = 3 FROM rhythms"))
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
 
@@ -85,8 +79,8 @@ async def test_nothing_is_reconciled_unless_the_settings_say_so(
     db = await asyncpg.connect(database_url)
 
     running = asyncio.create_task(keep_schedules(database_url, settings, config))
-    await until(lambda: db.fetchval("SELECT count(*) > 0 FROM rhythms"))
-    await until(lambda: asyncio.to_thread(lambda: lab.calls("paybook", "/v1/webhooks")["total"]))
+    await until_so(lambda: db.fetchval("SELECT count(*) > 0 FROM rhythms"))
+    await until_so(lambda: asyncio.to_thread(lambda: lab.calls("paybook", "/v1/webhooks")["total"]))
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
 

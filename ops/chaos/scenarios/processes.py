@@ -21,7 +21,7 @@ _KILLS = 3
 _CALL_SECONDS = 0.5
 _PROCESSES = 3
 """Of a worker: the main one and two of its pool."""
-_LOOKS, _LOOK_SECONDS = 400, 0.1
+_LOOKS, _LOOK_SECONDS = 1200, 0.1
 _READY_SECONDS = 2.0
 
 

@@ -145,7 +145,8 @@ async def claim(
         if claimed and subscription.calls:
             await connection.execute(
                 """
-                UPDATE handlers SET next_at = greatest(next_at, now()) + make_interval(secs => $2) WHERE name = $1
+                UPDATE handlers SET next_at = greatest(next_at, clock_timestamp()) + make_interval(secs => $2)
+                WHERE name = $1
                 """,
                 subscription.name,
                 len(claimed) * subscription.seconds / subscription.calls,
@@ -166,7 +167,7 @@ async def _room(connection: Connection, subscription: Subscription, most: int, *
             stopped_detail = CASE WHEN h.stopped_target = $3 THEN h.stopped_detail END,
             stopped_target = CASE WHEN h.stopped_target = $3 THEN h.stopped_target END
         RETURNING stopped_reason IS NOT NULL OR coalesce(open_until > now(), false) AS closed, failures,
-                  coalesce(extract(epoch FROM next_at - now()), 0)::float8 AS ahead
+                  coalesce(extract(epoch FROM next_at - clock_timestamp()), 0)::float8 AS ahead
         """,
         subscription.name,
         subscription.beginning,
