@@ -22,6 +22,7 @@ from ingress.telling import BoundedLog
 from shared.errors import NotAuthentic, PenstockError, StoreAway
 from shared.providers.interface import Inbound, Unverified
 from shared.quarantine import Refused
+from shared.store.blobs import body_key
 from shared.store.inbox import NewEvent
 
 
@@ -161,7 +162,7 @@ class Reception:
 
     async def _keep_large(self, event: NewEvent, file: IncomingFile) -> NewEvent:
         """The blob first, complete and on disk, then the row that refers to it."""
-        blob = f"bodies/{event.received_at:%Y-%m-%d}/{event.id}"
+        blob = body_key(f"{event.received_at:%Y-%m-%d}", event.provider, event.account, event.id)
         event = event._replace(blob=blob)
         try:
             async with asyncio.timeout(ANSWER_SECONDS):

@@ -10,6 +10,7 @@ from shared.providers.interface import Delivery, FollowUp, Plan
 from shared.providers.registry import PROVIDERS
 from shared.sealing import BrokenSeal
 from shared.store.planning import ClaimedEvent, Planned
+from workers.follow_up.blobs import put_blobs
 from workers.follow_up.privacy import sealed
 from workers.process import WorkerProcess
 
@@ -38,9 +39,7 @@ async def read(process: WorkerProcess, event: ClaimedEvent) -> Planned:
         read = follow_up.read(delivery, account)
         types = follow_up.types(read)
         asked = _bounded(follow_up.plan(read, delivery, account), process.watch.current.following_up.max_calls)
-        for blob in asked.blobs:
-            await process.may_seal(event.provider, event.account)
-            await process.blobs.put(blob.key, blob.content, event.id, (event.provider, event.account))
+        await put_blobs(process, (event.provider, event.account), asked.blobs, event.id)
         records, calls = await sealed(process, event.provider, event.account, asked.records, asked.calls)
     except Unreadable as error:
         return Planned(event, types=types, parked=(error.reason, error.detail))

@@ -2,13 +2,13 @@
 
 import time
 from collections.abc import Sequence
-from uuid import NAMESPACE_URL, uuid5
 
 import asyncpg
 
 from shared.store import fetching
 from shared.store.fetching import Result
 from shared.store.records.recognising import NotAsBefore
+from workers.follow_up.blobs import put_blobs
 from workers.follow_up.privacy import sealed_result
 from workers.follow_up.recognising import read_after_all
 from workers.follow_up.verdicts import again
@@ -23,11 +23,7 @@ STORE_RECORDS = 10_000
 async def store(process: WorkerProcess, results: Sequence[Result]) -> None:
     """Commit results together; one that Postgres cannot take (a number past its range) is told from the others."""
     for result in results:
-        if blobs := result.outcome.blobs:
-            account = (result.fetch.provider, result.fetch.account)
-            await process.may_seal(*account)
-            for blob in blobs:
-                await process.blobs.put(blob.key, blob.content, uuid5(NAMESPACE_URL, blob.key), account)
+        await put_blobs(process, (result.fetch.provider, result.fetch.account), result.outcome.blobs)
     await _store(process, [await sealed_result(process, result) for result in results])
 
 

@@ -1,0 +1,241 @@
+"""The rows of the objects in the blob store: who names an object, and which are to be looked at.
+
+An image or a file has a row from before it is put until after it is removed. A large body is named by its event, and
+has one only once its event lets go of it, or where it was found without an event. Triggers note what is let go in the
+transaction that lets go, so nothing depends on what a process does after its commit.
+"""
+
+from collections.abc import Collection, Iterable, Sequence
+from typing import TYPE_CHECKING, Final, NamedTuple
+from uuid import NAMESPACE_URL, UUID, uuid5
+
+
+if TYPE_CHECKING:
+    from asyncpg import Record
+
+    from shared.store.postgres import Connection
+
+
+GRACE_HOURS: Final = 12
+"""So long nobody need name an object that was put or found: its row may still be under way (a commit, the spool)."""
+LONGEST_SECONDS: Final = 180.0
+"""A worker's task is killed long before it can take so long from a put to its commit."""
+BODIES: Final = "bodies"
+MOST_KEY: Final = 1024
+"""Bytes of a key, as S3 has it; what an index of Postgres takes."""
+
+_HELD: Final = """
+    (EXISTS (
+        SELECT FROM events e
+        WHERE e.id = b.sealed_for AND (e.blob = b.key OR b.key NOT LIKE 'bodies/%' AND NOT b.let_go)
+    ) OR EXISTS (
+        SELECT FROM records r
+        WHERE left(r.data ->> 'blob', 300) = left(b.key, 300) AND r.data ? 'blob'
+          AND r.provider = b.provider AND r.account = b.account AND r.data ->> 'blob' = b.key
+    ))
+"""
+"""As SQL: an event or a record names it."""
+
+
+class Kept(NamedTuple):
+    """An object; ``sealed_for`` is the id that it opens with: its event's, or one made from its key."""
+
+    key: str
+    provider: str
+    account: str
+    """Empty where the key does not tell."""
+    sealed_for: UUID
+
+    @classmethod
+    def named(cls, key: str, provider: str, account: str, event: UUID | None) -> "Kept":
+        """One that an event brings; without an event one that records name in their member ``blob``."""
+        return cls(key, provider, account, event or uuid5(NAMESPACE_URL, key))
+
+    @classmethod
+    def of(cls, key: str, providers: Collection[str]) -> "Kept | None":
+        """What a key tells; None for one that Penstock does not make."""
+        top, *rest = key.split("/")
+        if len(key.encode()) > MOST_KEY or not all(rest):
+            return None
+        if top == BODIES and len(rest) in {2, 4}:
+            event = _event(rest[-1])
+            provider, account = (rest[1], rest[2]) if len(rest) == 4 else ("", "")  # noqa: PLR2004 - with and without
+            return cls(key, provider, account, event) if event else None
+        if top in providers and len(rest) > 1:
+            return cls(key, top, rest[0], _event(rest[1]) or uuid5(NAMESPACE_URL, key))
+        return None
+
+
+class Due(NamedTuple):
+    """One that is to be looked at."""
+
+    kept: Kept
+    held: bool
+
+
+def body_key(day: str, provider: str, account: str, event: UUID) -> str:
+    """Where a large body lies: by day, so that what is young is found quickly, and by account, for its erasure."""
+    return f"{BODIES}/{day}/{provider}/{account}/{event}"
+
+
+async def note_put(connection: "Connection", objects: Iterable[Kept]) -> None:
+    """Note objects before they are put, in a transaction of its own: nobody need name them for ``GRACE_HOURS``.
+
+    Whoever removes one of them at this moment is waited for.
+    """
+    await connection.execute(
+        """
+        INSERT INTO blobs (key, provider, account, sealed_for, put_at, look_at)
+        SELECT k.*, now(), now() + make_interval(hours => $5)
+        FROM unnest($1::text[], $2::text[], $3::text[], $4::uuid[]) AS k (key, provider, account, sealed_for)
+        ORDER BY key
+        ON CONFLICT (key) DO UPDATE SET
+            put_at = EXCLUDED.put_at, look_at = EXCLUDED.look_at, let_go = false, found = false
+        """,
+        *_columns({each.key: each for each in objects}.values()),
+        GRACE_HOURS,
+    )
+
+
+async def note_found(connection: "Connection", objects: Sequence[Kept]) -> int:
+    """Note objects that lie there without a row, unless their event names them; returns how many nobody names."""
+    rows = await connection.fetch(
+        f"""
+        WITH b AS MATERIALIZED (
+            SELECT k.*, false AS let_go
+            FROM unnest($1::text[], $2::text[], $3::text[], $4::uuid[]) AS k (key, provider, account, sealed_for)
+            WHERE NOT EXISTS (SELECT FROM blobs known WHERE known.key = k.key)
+        )
+        INSERT INTO blobs (key, provider, account, sealed_for, look_at, found)
+        SELECT key, provider, account, sealed_for, CASE WHEN NOT held THEN now() + make_interval(hours => $5) END,
+               NOT held
+        FROM (SELECT b.*, {_HELD} AS held FROM b) AS seen WHERE NOT (held AND key LIKE 'bodies/%')
+        ORDER BY key ON CONFLICT DO NOTHING
+        RETURNING found
+        """,  # noqa: S608 - put together from constants
+        *_columns(objects),
+        GRACE_HOURS,
+    )
+    return sum(row["found"] for row in rows)
+
+
+async def let_go(connection: "Connection", events: Sequence[UUID]) -> int:
+    """Let these events' images go before the events; returns how many there are."""
+    status = await connection.execute(
+        """
+        UPDATE blobs SET let_go = true, look_at = greatest(look_at, now())
+        WHERE sealed_for = ANY($1) AND NOT let_go AND key NOT LIKE 'bodies/%'
+        """,
+        list(events),
+    )
+    return int(status.rpartition(" ")[2])
+
+
+async def found_due(connection: "Connection") -> int:
+    """How many that nobody named were found and are to be removed, as far as it matters."""
+    found: int = await connection.fetchval(
+        "SELECT count(*) FROM (SELECT FROM blobs WHERE found AND look_at <= now() LIMIT 1000000) AS due"
+    )
+    return found
+
+
+async def due(connection: "Connection", limit: int, *, found: bool) -> list[Due]:
+    """Some that are to be looked at, locked; with ``found`` also those that were found without a row."""
+    return _due(
+        await connection.fetch(
+            f"""
+            SELECT b.key, b.provider, b.account, b.sealed_for, {_HELD} AS held FROM blobs b
+            WHERE b.look_at <= now() AND ($2 OR NOT b.found) ORDER BY b.look_at LIMIT $1 FOR UPDATE OF b SKIP LOCKED
+            """,  # noqa: S608 - put together from constants
+            limit,
+            found,
+        )
+    )
+
+
+async def unheld_of(
+    connection: "Connection", provider: str, account: str, after: str, limit: int, *, young: bool
+) -> list[Due]:
+    """Some of an account that nobody names, whenever they were put, locked; ``young``: those just put, not locked.
+
+    A worker may still be about to commit what names a young one.
+    """
+    return _due(
+        await connection.fetch(
+            f"""
+            SELECT b.key, b.provider, b.account, b.sealed_for, false AS held FROM blobs b
+            WHERE b.provider = $1 AND b.account = $2 AND b.key > $3 AND NOT {_HELD}
+              AND coalesce(b.put_at > now() - make_interval(secs => $5), false) = $6
+            ORDER BY b.key LIMIT $4 {"" if young else "FOR UPDATE OF b"}
+            """,  # noqa: S608 - put together from constants
+            provider,
+            account,
+            after,
+            limit,
+            LONGEST_SECONDS,
+            young,
+        )
+    )
+
+
+async def of_account(connection: "Connection", provider: str, account: str, after: str, limit: int) -> list[Kept]:
+    """Some objects of an account that have rows, by their keys."""
+    rows = await connection.fetch(
+        """
+        SELECT key, provider, account, sealed_for FROM blobs
+        WHERE provider = $1 AND account = $2 AND key > $3 ORDER BY key LIMIT $4
+        """,
+        provider,
+        account,
+        after,
+        limit,
+    )
+    return [Kept(*row) for row in rows]
+
+
+async def with_rows(connection: "Connection", after: str, limit: int) -> list[Kept]:
+    """Some objects that have rows, by their keys."""
+    rows = await connection.fetch(
+        "SELECT key, provider, account, sealed_for FROM blobs WHERE key > $1 ORDER BY key LIMIT $2", after, limit
+    )
+    return [Kept(*row) for row in rows]
+
+
+async def settle(
+    connection: "Connection", *, held: Sequence[str], removed: Sequence[str], later: Sequence[str] = ()
+) -> None:
+    """Write down what became of those that were looked at: named, not there any more, or to be looked at later."""
+    await connection.execute(
+        """
+        UPDATE blobs SET found = found AND key = ANY($2),
+                         look_at = CASE WHEN key = ANY($2) THEN now() + interval '1 hour' END
+        WHERE key = ANY($1::text[] || $2::text[])
+        """,
+        list(held),
+        list(later),
+    )
+    # a body that its event names after all needs no row: the event leads to it
+    await connection.execute(
+        "DELETE FROM blobs WHERE key = ANY($1)", [*removed, *(key for key in held if key.startswith(f"{BODIES}/"))]
+    )
+
+
+def _columns(objects: Iterable[Kept]) -> tuple[list[str], list[str], list[str], list[UUID]]:
+    rows = list(objects)
+    return (
+        [row.key for row in rows],
+        [row.provider for row in rows],
+        [row.account for row in rows],
+        [row.sealed_for for row in rows],
+    )
+
+
+def _due(rows: "Sequence[Record]") -> list[Due]:
+    return [Due(Kept(row["key"], row["provider"], row["account"], row["sealed_for"]), row["held"]) for row in rows]
+
+
+def _event(text: str) -> UUID | None:
+    try:
+        return UUID(text) if len(text) == 36 else None  # noqa: PLR2004 - as Penstock writes them
+    except ValueError:
+        return None

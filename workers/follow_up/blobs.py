@@ -1,0 +1,25 @@
+"""Putting the blobs that records refer to: each is noted before it is put, so nothing is left that nobody removes."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from shared.providers.interface import Blob
+from shared.store.blobs import Kept, note_put
+from workers.process import WorkerProcess
+
+
+async def put_blobs(
+    process: WorkerProcess, account: tuple[str, str], blobs: Sequence[Blob], event: UUID | None = None
+) -> None:
+    """Seal and keep them for an account (provider, name): for their event, or for the records that name them.
+
+    Raises StoreAway.
+    """
+    if not blobs:
+        return
+    objects = [(Kept.named(blob.key, *account, event), blob) for blob in blobs]
+    async with process.pool.acquire() as connection:
+        await note_put(connection, [kept for kept, _ in objects])
+    await process.may_seal(*account)
+    for kept, blob in objects:
+        await process.blobs.put(kept.key, blob.content, kept.sealed_for, account)
