@@ -20,6 +20,8 @@ GRACE_HOURS: Final = 12
 """So long nobody need name an object that was put or found: its row may still be under way (a commit, the spool)."""
 LONGEST_SECONDS: Final = 180.0
 """A worker's task is killed long before it can take so long from a put to its commit."""
+BODY_SECONDS: Final = 15.0
+"""A body's row follows its object within the 4 s of an answer, or the commit that was given up then."""
 BODIES: Final = "bodies"
 MOST_KEY: Final = 1024
 """Bytes of a key, as S3 has it; what an index of Postgres takes."""
@@ -106,15 +108,19 @@ async def note_found(connection: "Connection", objects: Sequence[Kept]) -> int:
             FROM unnest($1::text[], $2::text[], $3::text[], $4::uuid[]) AS k (key, provider, account, sealed_for)
             WHERE NOT EXISTS (SELECT FROM blobs known WHERE known.key = k.key)
         )
-        INSERT INTO blobs (key, provider, account, sealed_for, look_at, found)
-        SELECT key, provider, account, sealed_for, CASE WHEN NOT held THEN now() + make_interval(hours => $5) END,
-               NOT held
+        INSERT INTO blobs (key, provider, account, sealed_for, put_at, look_at, found)
+        SELECT key, provider, account, sealed_for,
+               CASE WHEN NOT held THEN
+                   now() - make_interval(secs => CASE WHEN key LIKE 'bodies/%' THEN $6 ELSE 0 END)
+               END,
+               CASE WHEN NOT held THEN now() + make_interval(hours => $5) END, NOT held
         FROM (SELECT b.*, {_HELD} AS held FROM b) AS seen WHERE NOT (held AND key LIKE 'bodies/%')
         ORDER BY key ON CONFLICT DO NOTHING
         RETURNING found
         """,  # noqa: S608 - put together from constants
         *_columns(objects),
         GRACE_HOURS,
+        LONGEST_SECONDS - BODY_SECONDS,
     )
     return sum(row["found"] for row in rows)
 
@@ -178,19 +184,12 @@ async def unheld_of(
     )
 
 
-async def of_account(connection: "Connection", provider: str, account: str, after: str, limit: int) -> list[Kept]:
-    """Some objects of an account that have rows, by their keys."""
-    rows = await connection.fetch(
-        """
-        SELECT key, provider, account, sealed_for FROM blobs
-        WHERE provider = $1 AND account = $2 AND key > $3 ORDER BY key LIMIT $4
-        """,
-        provider,
-        account,
-        after,
-        limit,
+async def of_events(connection: "Connection", events: Sequence[UUID]) -> int:
+    """How many images these events brought."""
+    found: int = await connection.fetchval(
+        "SELECT count(*) FROM blobs WHERE sealed_for = ANY($1) AND key NOT LIKE 'bodies/%'", list(events)
     )
-    return [Kept(*row) for row in rows]
+    return found
 
 
 async def with_rows(connection: "Connection", after: str, limit: int) -> list[Kept]:

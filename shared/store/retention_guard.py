@@ -126,6 +126,14 @@ async def may_remove_found(connection: Connection, found: int) -> bool:
     return False
 
 
+async def store_seen_at(connection: Connection) -> datetime | None:
+    """When the last whole walk over the blob store ended, which noted what has no row; None: none has."""
+    found: datetime | None = await connection.fetchval(
+        "SELECT round_at FROM retention WHERE provider = $1 AND account = $2 AND what = $3 AND listed > 0", *BLOBS
+    )
+    return found
+
+
 async def refusals(connection: Connection) -> list[Refusal]:
     """All that are in force."""
     rows = await connection.fetch(
