@@ -52,7 +52,7 @@ class Removal:
         """
         spooled = await self._spooled() if found and await blobs.found_due(self._connection) else set[str]()
         async with self._connection.transaction():
-            due = await blobs.due(self._connection, AT_ONCE, found=found and spooled is not None)
+            due = await blobs.due(self._connection, AT_ONCE, found=found, bodies=spooled is not None)
             removed = await self._remove(due, spooled or set())
         return len(due), removed
 

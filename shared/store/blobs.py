@@ -145,16 +145,18 @@ async def found_due(connection: "Connection") -> int:
     return found
 
 
-async def due(connection: "Connection", limit: int, *, found: bool) -> list[Due]:
-    """Some that are to be looked at, locked; with ``found`` also those that were found without a row."""
+async def due(connection: "Connection", limit: int, *, found: bool, bodies: bool) -> list[Due]:
+    """Some that are to be looked at, locked; with ``found`` also those found without a row, ``bodies`` among them."""
     return _due(
         await connection.fetch(
             f"""
             SELECT b.key, b.provider, b.account, b.sealed_for, {_HELD} AS held FROM blobs b
-            WHERE b.look_at <= now() AND ($2 OR NOT b.found) ORDER BY b.look_at LIMIT $1 FOR UPDATE OF b SKIP LOCKED
+            WHERE b.look_at <= now() AND (NOT b.found OR $2 AND ($3 OR b.key NOT LIKE 'bodies/%'))
+            ORDER BY b.look_at LIMIT $1 FOR UPDATE OF b SKIP LOCKED
             """,  # noqa: S608 - put together from constants
             limit,
             found,
+            bodies,
         )
     )
 
