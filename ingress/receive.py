@@ -19,10 +19,10 @@ from ingress.protocol import WHOLE_BODY
 from ingress.refusals import NoAccount, Refusal, TooManyFailures, WrongMethod, WrongSignature, refusal_of
 from ingress.routes import Route, Routes
 from ingress.telling import BoundedLog
+from shared.blob_keys import body_key
 from shared.errors import NotAuthentic, PenstockError, StoreAway
 from shared.providers.interface import Inbound, Unverified
 from shared.quarantine import Refused
-from shared.store.blobs import body_key
 from shared.store.inbox import NewEvent
 
 

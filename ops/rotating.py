@@ -8,13 +8,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
+from shared.blob_keys import Kept
 from shared.blob_removal import Removal
 from shared.blobs import BlobMissing, BlobStore
 from shared.providers.registry import PROVIDERS
 from shared.sealing import BrokenSeal, Keys, Sealed
 from shared.spool import Spool
 from shared.store import blobs, keys, rotating
-from shared.store.blobs import Kept
 from shared.store.postgres import Connection
 from shared.store.rotating import Beginning
 

@@ -12,11 +12,12 @@ from typing import Final, NamedTuple
 
 import structlog
 
+from shared.blob_keys import BODIES, Kept
 from shared.blobs import BlobStore
 from shared.errors import StoreAway
 from shared.spool import Spool
 from shared.store import blobs
-from shared.store.blobs import BODIES, Due
+from shared.store.blobs import Due
 from shared.store.postgres import Connection
 
 
@@ -90,7 +91,7 @@ class Removal:
 
     async def note(self, providers: Collection[str], keys: Sequence[str]) -> int:
         """Note those of these objects that have no row; returns how many nobody names."""
-        objects = [kept for key in keys if (kept := blobs.Kept.of(key, providers)) is not None]
+        objects = [kept for key in keys if (kept := Kept.of(key, providers)) is not None]
         return await blobs.note_found(self._connection, objects)
 
     async def days(self) -> Sequence[str]:

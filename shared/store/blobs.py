@@ -5,9 +5,12 @@ has one only once its event lets go of it, or where it was found without an even
 transaction that lets go, so nothing depends on what a process does after its commit.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
-from uuid import NAMESPACE_URL, UUID, uuid5
+from uuid import UUID
+
+from shared.blob_keys import BODIES, Kept
+from shared.store.blob_notes import GRACE_HOURS, columns
 
 
 if TYPE_CHECKING:
@@ -16,15 +19,10 @@ if TYPE_CHECKING:
     from shared.store.postgres import Connection
 
 
-GRACE_HOURS: Final = 12
-"""So long nobody need name an object that was put or found: its row may still be under way (a commit, the spool)."""
 LONGEST_SECONDS: Final = 180.0
 """A worker's task is killed long before it can take so long from a put to its commit."""
 BODY_SECONDS: Final = 15.0
 """A body's row follows its object within the 4 s of an answer, or the commit that was given up then."""
-BODIES: Final = "bodies"
-MOST_KEY: Final = 1024
-"""Bytes of a key, as S3 has it; what an index of Postgres takes."""
 
 _HELD: Final = """
     (EXISTS (
@@ -39,64 +37,11 @@ _HELD: Final = """
 """As SQL: an event or a record names it."""
 
 
-class Kept(NamedTuple):
-    """An object; ``sealed_for`` is the id that it opens with: its event's, or one made from its key."""
-
-    key: str
-    provider: str
-    account: str
-    """Empty where the key does not tell."""
-    sealed_for: UUID
-
-    @classmethod
-    def named(cls, key: str, provider: str, account: str, event: UUID | None) -> "Kept":
-        """One that an event brings; without an event one that records name in their member ``blob``."""
-        return cls(key, provider, account, event or uuid5(NAMESPACE_URL, key))
-
-    @classmethod
-    def of(cls, key: str, providers: Collection[str]) -> "Kept | None":
-        """What a key tells; None for one that Penstock does not make."""
-        top, *rest = key.split("/")
-        if len(key.encode()) > MOST_KEY or not all(rest):
-            return None
-        if top == BODIES and len(rest) in {2, 4}:
-            event = _event(rest[-1])
-            provider, account = (rest[1], rest[2]) if len(rest) == 4 else ("", "")  # noqa: PLR2004 - with and without
-            return cls(key, provider, account, event) if event else None
-        if top in providers and len(rest) > 1:
-            return cls(key, top, rest[0], _event(rest[1]) or uuid5(NAMESPACE_URL, key))
-        return None
-
-
 class Due(NamedTuple):
     """One that is to be looked at."""
 
     kept: Kept
     held: bool
-
-
-def body_key(day: str, provider: str, account: str, event: UUID) -> str:
-    """Where a large body lies: by day, so that what is young is found quickly, and by account, for its erasure."""
-    return f"{BODIES}/{day}/{provider}/{account}/{event}"
-
-
-async def note_put(connection: "Connection", objects: Iterable[Kept]) -> None:
-    """Note objects before they are put, in a transaction of its own: nobody need name them for ``GRACE_HOURS``.
-
-    Whoever removes one of them at this moment is waited for.
-    """
-    await connection.execute(
-        """
-        INSERT INTO blobs (key, provider, account, sealed_for, put_at, look_at)
-        SELECT k.*, now(), now() + make_interval(hours => $5)
-        FROM unnest($1::text[], $2::text[], $3::text[], $4::uuid[]) AS k (key, provider, account, sealed_for)
-        ORDER BY key
-        ON CONFLICT (key) DO UPDATE SET
-            put_at = EXCLUDED.put_at, look_at = EXCLUDED.look_at, let_go = false, found = false
-        """,
-        *_columns({each.key: each for each in objects}.values()),
-        GRACE_HOURS,
-    )
 
 
 async def note_found(connection: "Connection", objects: Sequence[Kept]) -> int:
@@ -118,7 +63,7 @@ async def note_found(connection: "Connection", objects: Sequence[Kept]) -> int:
         ORDER BY key ON CONFLICT DO NOTHING
         RETURNING found
         """,  # noqa: S608 - put together from constants
-        *_columns(objects),
+        *columns(objects),
         GRACE_HOURS,
         LONGEST_SECONDS - BODY_SECONDS,
     )
@@ -221,22 +166,5 @@ async def settle(
     )
 
 
-def _columns(objects: Iterable[Kept]) -> tuple[list[str], list[str], list[str], list[UUID]]:
-    rows = list(objects)
-    return (
-        [row.key for row in rows],
-        [row.provider for row in rows],
-        [row.account for row in rows],
-        [row.sealed_for for row in rows],
-    )
-
-
 def _due(rows: "Sequence[Record]") -> list[Due]:
     return [Due(Kept(row["key"], row["provider"], row["account"], row["sealed_for"]), row["held"]) for row in rows]
-
-
-def _event(text: str) -> UUID | None:
-    try:
-        return UUID(text) if len(text) == 36 else None  # noqa: PLR2004 - as Penstock writes them
-    except ValueError:
-        return None

@@ -6,18 +6,14 @@ from uuid import UUID
 from shared.store.postgres import Connection
 
 
-# Of two events that are parted at the same moment the second must see the first one's link gone: the calls are locked
-# before. What somebody else holds is left to retention, which finds calls that nobody leads to.
-_LOCK = """
+_FINISHED = """
     SELECT id FROM fetches
     WHERE id = ANY(ARRAY(SELECT fetch_id FROM event_fetches WHERE event_id = ANY($1))) AND state IN ('done', 'failed')
-    ORDER BY id FOR UPDATE SKIP LOCKED
 """
-_UNLINK = """
-    DELETE FROM event_fetches USING fetches
-    WHERE event_fetches.fetch_id = fetches.id AND event_fetches.event_id = ANY($1)
-      AND fetches.state IN ('done', 'failed')
-"""
+# Of two events that are parted at the same moment the second must see the first one's link gone: the calls are locked
+# before. What somebody else holds is left to retention, which finds calls that nobody leads to.
+_LOCK = "SELECT id FROM fetches WHERE id = ANY($1) ORDER BY id FOR UPDATE SKIP LOCKED"
+_UNLINK = "DELETE FROM event_fetches WHERE event_id = ANY($1) AND fetch_id = ANY($2)"
 _GONE = """
     DELETE FROM fetches f WHERE f.id = ANY($1)
       AND (SELECT true FROM event_fetches l WHERE l.fetch_id = f.id LIMIT 1) IS NULL
@@ -31,8 +27,11 @@ async def let_go_of_calls(connection: Connection, events: Sequence[UUID]) -> Non
     """
     if not events:
         return
-    locked = await connection.fetch(_LOCK, list(events))
-    await connection.execute(_UNLINK, list(events))
+    finished = [row["id"] for row in await connection.fetch(_FINISHED, list(events))]
+    if not finished:
+        return
+    locked = await connection.fetch(_LOCK, finished)
+    await connection.execute(_UNLINK, list(events), finished)
     await connection.execute(_GONE, [row["id"] for row in locked])
 
 

@@ -13,9 +13,9 @@ from uuid_utils.compat import uuid7
 
 from ops.embedded.postgres import Postgres
 from ops.embedded.redis import Redis
+from shared.blob_keys import body_key
 from shared.providers.interface import Record
 from shared.sealing import generate_key
-from shared.store.blobs import body_key
 from tests.operators.conftest import Penstock, Store
 from tests.operators.marked import Marked, everything, files_with, text_of
 from tests.operators.rows import change

@@ -10,11 +10,11 @@ from pydantic import SecretStr
 from uuid_utils.compat import uuid7
 
 from ops.embedded.redis import Redis
+from shared.blob_keys import body_key
 from shared.blobs import BlobStore
 from shared.providers.interface import Record
 from shared.sealing import Keys, Sealed, generate_key
 from shared.store import keys as data_keys
-from shared.store.blobs import body_key
 from tests.operators.conftest import Penstock, Store
 from tests.operators.marked import Marked, everything, files_with, text_of
 

@@ -28,13 +28,13 @@ from redis.asyncio import Redis as Client
 
 from faulty import FAULTS, Died, Faults, FaultyBlobs, FaultyPostgres, FaultySpool, Hand, objects
 from ops.embedded.redis import Redis
+from shared.blob_keys import body_key
 from shared.blob_removal import Removal
 from shared.configuration import Configuration, read_configuration
 from shared.errors import StoreAway
 from shared.providers.interface import Blob, Call, Outcome, Record
 from shared.sealing import Keys, generate_key
 from shared.store import erasing, fetching, leases, planning, replaying, retention_guard, returning
-from shared.store.blobs import body_key
 from shared.store.fairness import Room
 from shared.store.fetching import ClaimedFetch, Result
 from shared.store.inbox import NewEvent, insert

@@ -14,14 +14,14 @@ from redis.asyncio import Redis as Client
 from uuid_utils.compat import uuid7
 
 from ops.embedded.redis import Redis
+from shared.blob_keys import Kept, body_key
 from shared.blobs import BlobStore
 from shared.configuration import read_configuration
 from shared.errors import SettingsError
 from shared.providers.interface import Call, Record
 from shared.sealing import Keys, generate_key
 from shared.spool import Spool
-from shared.store import blobs, opening, retention, retention_guard
-from shared.store.blobs import body_key
+from shared.store import blob_notes, opening, retention, retention_guard
 from shared.store.inbox import NewEvent, insert
 from shared.store.records import recording
 from shared.store.records.sighting import Sighting
@@ -87,7 +87,7 @@ class Bench:
     async def image(self, event: UUID) -> str:
         """An image of an event, put as workers put it."""
         key = f"authenteq/main/{event}/face"
-        await blobs.note_put(self.db, [blobs.Kept(key, "authenteq", "main", event)])
+        await blob_notes.note_put(self.db, [Kept(key, "authenteq", "main", event)])
         await self.blobs.put(key, b"face", event)
         return key
 
@@ -123,7 +123,7 @@ class Bench:
 
     async def put(self, key: str) -> None:
         """A file of a record, put as workers put it."""
-        await blobs.note_put(self.db, [blobs.Kept.named(key, "paybook", "main", None)])
+        await blob_notes.note_put(self.db, [Kept.named(key, "paybook", "main", None)])
         await self.blobs.put(key, b"file", uuid4())
 
     async def record(self, name: str, blob: str) -> None:

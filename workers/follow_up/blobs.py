@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from uuid import UUID
 
+from shared.blob_keys import Kept
 from shared.providers.interface import Blob
-from shared.store.blobs import Kept, note_put
+from shared.store.blob_notes import note_put
 from workers.process import WorkerProcess
 
 
