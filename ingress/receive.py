@@ -19,6 +19,7 @@ from ingress.protocol import LINGER_SECONDS, WHOLE_BODY
 from ingress.refusals import NoAccount, Refusal, TooManyFailures, WrongMethod, WrongSignature, refusal_of
 from ingress.routes import Route, Routes
 from ingress.telling import BoundedLog
+from shared.blob_keys import body_key
 from shared.errors import NotAuthentic, PenstockError, StoreAway
 from shared.providers.interface import Inbound, Unverified
 from shared.quarantine import Refused
@@ -158,7 +159,7 @@ class Reception:
 
     async def _keep_large(self, event: NewEvent, file: IncomingFile) -> NewEvent:
         """The blob first, complete and on disk, then the row that refers to it."""
-        blob = f"bodies/{event.received_at:%Y-%m-%d}/{event.id}"
+        blob = body_key(f"{event.received_at:%Y-%m-%d}", event.provider, event.account, event.id)
         event = event._replace(blob=blob)
         try:
             async with asyncio.timeout(ANSWER_SECONDS):

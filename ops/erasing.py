@@ -6,18 +6,21 @@ It may be broken off anywhere and begun again: each step removes what it finds, 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
+from uuid import UUID
 
 import msgspec
 
+from shared.blob_removal import Removal
 from shared.blobs import BlobMissing, BlobStore
-from shared.data_keys import LEASE_SECONDS
+from shared.data_keys import KEPT_SECONDS, LEASE_SECONDS
 from shared.private import open_record
 from shared.providers.registry import PROVIDERS
-from shared.sealing import BrokenSeal, Keys
+from shared.sealing import BrokenSeal, Keys, Sealed
 from shared.spool import Spool
-from shared.store import erasing, keys, remains
-from shared.store.erasing import Erased, HeldEvent, HeldRecord
+from shared.store import blobs, erasing, keys, remains, retention_guard
+from shared.store.erasing import Bound, Erased, HeldEvent, HeldRecord
 from shared.store.inbox import NewEvent
 from shared.store.postgres import Connection
 from shared.subjects import in_text, mentions, told_of
@@ -64,22 +67,31 @@ class Erasure:
     _records: set[tuple[str, str]] = field(default_factory=set)
     _events: set[Any] = field(default_factory=set)
     _record_blobs: set[str] = field(default_factory=set)
+    _bound: Bound | None = None
+    """Of an account's erasure: what comes in later is kept."""
+    _doomed_keys: frozenset[bytes] = frozenset()
+    """Those that an account's erasure destroys: what they seal goes, whenever it came in."""
 
     async def run(self) -> Report:
         """Erase, then look for what is left. Raises StoreAway."""
         account = (self.whom.provider, self.whom.account)
         await keys.look(self.connection, self.keys)
         wholly = self.whom.subject is None and not self.dry_run
+        if self.whom.subject is None:
+            self._bound = await erasing.bound(self.connection)
         if wholly:
             # What comes in from now on is sealed with another key; this one is destroyed when nobody can use it more.
             await keys.retire(self.connection, account)
             retired_at = asyncio.get_running_loop().time()
+            self._bound = await erasing.bound(self.connection)
+            self._doomed_keys = await keys.retired(self.connection, account)
         await self._erase()
         if wholly:
-            self.tell("waiting until no process seals with the destroyed key any more")
-            await asyncio.sleep(max(0.0, retired_at + LEASE_SECONDS + 1 - asyncio.get_running_loop().time()))
+            self.tell("waiting until nothing is on its way any more that the destroyed key seals")
+            ends_at = retired_at + LEASE_SECONDS + KEPT_SECONDS + 1
+            await asyncio.sleep(max(0.0, ends_at - asyncio.get_running_loop().time()))
             await self._erase()
-            self.report.data_keys = await keys.destroy_retired(self.connection, account)
+            self.report.data_keys = await keys.destroy(self.connection, account, self._doomed_keys)
         if not self.dry_run:
             self.tell("removing dead rows")
             await erasing.vacuum(self.connection)
@@ -91,21 +103,53 @@ class Erasure:
         provider, account = self.whom.provider, self.whom.account
         self.tell("spool")
         if self.spool is not None:
-            self.report.spooled += await self.spool.erase(self._spooled, dry_run=self.dry_run)
-        self.tell("finding records")
-        async for chunk in erasing.records_of(self.connection, provider, account):
-            for record in chunk:
-                self._note(record)
+            doomed = await self._spooled()
+            self.report.spooled += len(doomed)
+            if doomed and not self.dry_run:
+                await self.spool.erase(lambda event: event.id in doomed)
+        if not self.dry_run:
+            self.tell("finding blobs")
+            await self._find_blobs()
         if self.whom.subject is not None:
-            self.tell("finding changes")
-            async for changes in erasing.changes_of(self.connection, provider, account):
-                self._events |= {change.event_id for change in changes if self._of_subject(change)} - {None}
+            await self._find_subject()
         await self._erase_all_events()
+        if self.whom.subject is None:
+            await self._find_records()
         await self._erase_calls_of_nobody()
         await self._erase_changes()
         await self._erase_records()
         if not self.dry_run:
             await erasing.erase_walks(self.connection, provider, account, wholly=self.whom.subject is None)
+            self.tell("blobs")
+            for of in ((provider, account), ("", "")):
+                self.report.blobs += await self._removal.remove_of(*of)
+
+    async def _find_subject(self) -> None:
+        """Its records, and the events that brought them or led to their changes."""
+        await self._find_records()
+        self.tell("finding changes")
+        async for changes in erasing.changes_of(self.connection, self.whom.provider, self.whom.account):
+            self._events |= {change.event_id for change in changes if self._of_subject(change)} - {None}
+
+    async def _find_records(self) -> None:
+        self.tell("finding records")
+        async for chunk in erasing.records_of(self.connection, self.whom.provider, self.whom.account):
+            for record in chunk:
+                self._note(record)
+
+    @property
+    def _removal(self) -> Removal:
+        return Removal(self.connection, self.blobs, self.spool)
+
+    async def _find_blobs(self) -> None:
+        """See to it that every object of the account has a row, also bodies that were refused after they were put.
+
+        Of bodies the days are gone through that retention's own walk may not have seen yet.
+        """
+        days = await self._removal.days()
+        if seen := await retention_guard.store_seen_at(self.connection):
+            days = [day for day in days if day >= f"{seen - timedelta(days=2):%Y-%m-%d}"]
+        await self._removal.find_of([*PROVIDERS], self.whom.provider, self.whom.account, days)
 
     async def _erase_all_events(self) -> None:
         provider, account = self.whom.provider, self.whom.account
@@ -116,12 +160,12 @@ class Erasure:
                 await self._erase_events(chosen)
 
     async def _erase_calls_of_nobody(self) -> None:
-        """Of a subject: an account's go at the end, all together."""
+        """Calls that no event leads to any more: those that name the subject, or all of the account's."""
         provider, account, subject = self.whom
-        if subject is None or self.dry_run:
+        if self.dry_run:
             return
         async for fetches in erasing.calls_of_nobody(self.connection, provider, account):
-            named = [fetch for fetch, calls in fetches if _in_calls(calls, subject)]
+            named = [fetch for fetch, calls in fetches if subject is None or _in_calls(calls, subject)]
             if named:
                 self._count(await erasing.erase_fetches(self.connection, named))
 
@@ -155,6 +199,8 @@ class Erasure:
         except BrokenSeal:
             data = record.data
         subject = self.whom.subject
+        if subject is None and not self._is_old(record):
+            return
         if subject is not None and record.external_id != subject and not mentions(data.encode(), subject):
             return
         self._records.add((record.kind, record.external_id))
@@ -163,11 +209,9 @@ class Erasure:
         self._record_blobs |= set(_blobs_in(msgspec.json.decode(data)))
 
     def _of_subject(self, change: erasing.HeldChange) -> bool:
-        return (
-            self.whom.subject is None
-            or change.external_id == self.whom.subject
-            or (change.kind, change.external_id) in self._records
-        )
+        if self._bound is not None:
+            return change.of_nothing or change.at <= self._bound.at
+        return change.external_id == self.whom.subject or (change.kind, change.external_id) in self._records
 
     def _was_named(self, change: erasing.HeldChange) -> bool:
         """Whether an entry of another record's keeps the subject among its previous values."""
@@ -178,7 +222,7 @@ class Erasure:
         """Whether an event goes: all of an account's; of a subject's those that led to its records or name it."""
         subject = self.whom.subject
         if subject is None:
-            return not quarantined
+            return not quarantined and not await self._came_after(event.body, event.blob, event.received_at)
         if (
             event.id in self._events
             or any(told_of(line, subject) for line in event.told.splitlines())
@@ -191,22 +235,55 @@ class Erasure:
             self.report.unreadable += event.body is not None or event.blob is not None
             return False
 
-    async def _body(self, event: HeldEvent) -> bytes:
+    def _is_old(self, record: HeldRecord) -> bool:
+        """Whether a record was there when its account's erasure began, or can be read no more after it."""
+        sealed = Sealed.of(record.sealed or b"")
+        return (
+            self._bound is None
+            or record.began <= self._bound.claim
+            or record.of_nothing
+            or (sealed is not None and sealed.key_id in self._doomed_keys)
+        )
+
+    async def _came_after(self, body: bytes | None, blob: str | None, received_at: datetime) -> bool:
+        """Whether a delivery came in after the erasure of its account began: by its key, by the clock if that is none.
+
+        Ingress's clock may be another: what is sealed with a key that stays is kept, and the rest goes with its key.
+        """
+        held = Sealed.of(body or b"")
+        if blob is not None:
+            try:
+                held = await self.blobs.sealed_with(blob)
+            except BlobMissing:
+                held = None
+        if held is not None and not held.by_master:
+            return held.key_id not in self._doomed_keys and not self.dry_run
+        return self._bound is not None and received_at > self._bound.at
+
+    async def _body(self, event: HeldEvent | NewEvent) -> bytes:
         if event.blob is not None:
             return await self.blobs.read(event.blob, event.id)
         return self.keys.unseal(event.body, event.id) if event.body is not None else b""
 
-    def _spooled(self, event: NewEvent) -> bool:
-        if (event.provider, event.account) != (self.whom.provider, self.whom.account):
-            return False
-        if self.whom.subject is None:
-            return True
-        try:
-            # A large body is found once it is in Postgres; the relay moves it there.
-            return event.body is not None and mentions(self.keys.unseal(event.body, event.id), self.whom.subject)
-        except BrokenSeal:
-            self.report.unreadable += 1
-            return False
+    async def _spooled(self) -> set[UUID]:
+        """The events in the spool that go."""
+        mine: list[NewEvent] = []
+        if self.spool is not None:
+            whose = (self.whom.provider, self.whom.account)
+            await self.spool.erase(lambda event: _take(event, mine, whose), dry_run=True)
+        doomed = set[UUID]()
+        for event in mine:
+            if self.whom.subject is None:
+                goes = not await self._came_after(event.body, event.blob, event.received_at)
+            else:
+                try:
+                    goes = mentions(await self._body(event), self.whom.subject)
+                except (BrokenSeal, BlobMissing):
+                    self.report.unreadable += 1
+                    goes = False
+            if goes:
+                doomed.add(event.id)
+        return doomed
 
     # ── removing ──────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -215,21 +292,16 @@ class Erasure:
             return
         if self.dry_run:
             self._count(Erased(events=len(events)))
-        # The blobs first: the row is what leads to them.
-        for event in events:
-            if event.blob is not None:
-                await self._erase_blob(event.blob)
-            if PROVIDERS[self.whom.provider].privacy.images:
-                await self._erase_blobs(f"{self.whom.provider}/{self.whom.account}/{event.id}/")
-        if not self.dry_run:
-            self._count(await erasing.erase_events(self.connection, [event.id for event in events]))
+            self.report.blobs += sum(event.blob is not None for event in events)
+            self.report.blobs += await blobs.of_events(self.connection, [event.id for event in events])
+            return
+        # What they name goes after them: their rows note it, and the place that removes blobs finds it.
+        self._count(await erasing.erase_events(self.connection, [event.id for event in events]))
 
     async def _erase_records(self) -> None:
         self.tell("records")
-        for blob in sorted(self._record_blobs):
-            await self._erase_blob(blob)
-        if self.whom.subject is None:
-            await self._erase_blobs(f"{self.whom.provider}/{self.whom.account}/")
+        if self.dry_run:
+            self.report.blobs += len(self._record_blobs)
         found = sorted(self._records)
         for start in range(0, len(found), RECORDS_AT_ONCE):
             some = found[start : start + RECORDS_AT_ONCE]
@@ -238,20 +310,6 @@ class Erasure:
                 if self.dry_run
                 else await erasing.erase_records(self.connection, some, self.whom.provider, self.whom.account)
             )
-
-    async def _erase_blobs(self, prefix: str) -> None:
-        found = [key async for batch in self.blobs.list(prefix) for key in batch]
-        for key in found:
-            await self._erase_blob(key)
-
-    async def _erase_blob(self, key: str) -> None:
-        try:
-            await self.blobs.sealed_with(key)
-        except BlobMissing:
-            return
-        self.report.blobs += 1
-        if not self.dry_run:
-            await self.blobs.delete(key)
 
     def _count(self, erased: Erased) -> None:
         self.report.erased = self.report.erased.plus(erased)
@@ -262,13 +320,15 @@ class Erasure:
         """Search everything again, as somebody else would, and say what is found and why."""
         provider, account, subject = self.whom
         left = self.report.left
+        again = [event async for event in self._doomed_still()]
         if subject is None:
             found = await remains.left_of_account(self.connection, provider, account)
-            left += [f"{table}: {rows} rows{_WHY.get(table, _NEW)}" for table, rows in found]
+            left += [f"{table}: {rows} rows{_NEW}" for table, rows in found]
+            if again:
+                left.append(f"events: {len(again)} rows{_NEW}")
         else:
             found = await remains.left_of_subject(self.connection, provider, account, subject)
             left += [f"{table}: {rows} rows{_WHY_SUBJECT}" for table, rows in found]
-            again = [event async for event in self._doomed_still()]
             if again:
                 left.append(f"events: {len(again)} bodies name it{_NEW}")
             if self.report.unreadable:
@@ -276,7 +336,7 @@ class Erasure:
                     f"{self.report.unreadable} bodies cannot be opened, and nobody can tell whether they name it: their"
                     " key is not there"
                 )
-        if self.spool is not None and await self.spool.erase(self._spooled, dry_run=True):
+        if await self._spooled():
             left.append(f"spool: entries{_NEW}")
 
     async def _doomed_still(self) -> AsyncIterator[HeldEvent]:
@@ -291,9 +351,6 @@ class Erasure:
 
 
 _NEW: Final = ", which came in meanwhile: run it again"
-_WHY: Final = {
-    "data_keys": ": the key of what comes in from now on",
-}
 _WHY_SUBJECT: Final = " hold the same characters: of another kind of thing, or they came in meanwhile"
 
 
@@ -303,6 +360,12 @@ def _in_calls(calls: str, subject: str) -> bool:
         in_text(line, subject) or (line.startswith("{") and mentions(line.encode(), subject))
         for line in calls.splitlines()
     )
+
+
+def _take(event: NewEvent, mine: list[NewEvent], whose: tuple[str, str]) -> bool:
+    if (event.provider, event.account) == whose:
+        mine.append(event)
+    return False
 
 
 def _blobs_in(value: Any) -> Iterator[str]:

@@ -4,13 +4,17 @@ Each step is done for good, and what was done is passed over: broken off, it is 
 """
 
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
+from shared.blob_keys import Kept
+from shared.blob_removal import Removal
 from shared.blobs import BlobMissing, BlobStore
+from shared.providers.registry import PROVIDERS
 from shared.sealing import BrokenSeal, Keys, Sealed
 from shared.spool import Spool
-from shared.store import keys, rotating
+from shared.store import blobs, keys, rotating
 from shared.store.postgres import Connection
 from shared.store.rotating import Beginning
 
@@ -39,6 +43,7 @@ class Rotation:
         async for chunk in rotating.beginnings(self.connection):
             for event in chunk:
                 await self._event(event)
+        await self._blobs_with_rows()
         for master, count in await keys.wrapped_by(self.connection):
             if master != self.keys.newest:
                 self.left[master, DATA_KEYS] = count
@@ -49,7 +54,7 @@ class Rotation:
     async def _event(self, event: Beginning) -> None:
         try:
             if event.blob is not None:
-                await self._blob(event, event.blob)
+                await self._blob(Kept(event.blob, event.provider, event.account, event.id))
             elif self._is_old(event.body) or self._is_old(event.head):
                 await self._row(event)
         except BlobMissing:
@@ -68,19 +73,35 @@ class Rotation:
             await rotating.replace_head(self.connection, event.id, head, new)
         self.done[BODIES] += 1
 
-    async def _blob(self, event: Beginning, key: str) -> None:
-        held = await self.blobs.sealed_with(key)
+    async def _blobs_with_rows(self) -> None:
+        """Images, files, and what lies there without a row: all that the store holds has one after the walk over it."""
+        removal = Removal(self.connection, self.blobs, self.spool)
+        position = ""
+        while True:
+            listed = await removal.find([*PROVIDERS], position, ends_at=0.0)
+            if listed.last:
+                break
+            position = listed.position
+        after = ""
+        while kept := await blobs.with_rows(self.connection, after, rotating.CHUNK_ROWS):
+            for each in kept:
+                with suppress(BlobMissing):
+                    await self._blob(each)
+            after = kept[-1].key
+
+    async def _blob(self, kept: Kept) -> None:
+        held = await self.blobs.sealed_with(kept.key)
         if held is None or not held.by_master or held.key_id == self.keys.newest:
             return
         try:
-            content = await self.blobs.read(key, event.id)
+            content = await self.blobs.read(kept.key, kept.sealed_for)
         except BrokenSeal:
             self._note(held, BLOBS)
             return
-        await self.blobs.put(key, content, event.id, await self._account(event))
+        await self.blobs.put(kept.key, content, kept.sealed_for, await self._account(kept))
         self.done[BLOBS] += 1
 
-    async def _account(self, event: Beginning) -> tuple[str, str] | None:
+    async def _account(self, event: Beginning | Kept) -> tuple[str, str] | None:
         """Whose data key seals it; a refused delivery is nobody's."""
         if not event.account:
             return None

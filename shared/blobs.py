@@ -37,6 +37,9 @@ _RETRY: "RetryConfig" = {"max_retries": 2, "retry_timeout": timedelta(seconds=10
 
 _REST_SECONDS = 0.1
 
+LISTED_AT_ONCE = 1000
+"""As S3 lists."""
+
 
 class BlobMissing(PenstockError):
     """No object has this key."""
@@ -133,15 +136,29 @@ class BlobStore:
         beginning = await self._trying(obstore.get_range_async(self._store, key, start=0, end=PREFIX_BYTES))
         return Sealed.of(bytes(beginning))
 
-    async def list(self, prefix: str) -> AsyncIterator[Sequence[str]]:
-        """The keys under a prefix, which ends at a ``/``, in batches."""
-        batches = aiter(obstore.list(self._store, prefix))
+    async def folders(self, prefix: str) -> Sequence[str]:
+        """The names of the folders right below a prefix, in order."""
+        found = await self._trying(obstore.list_with_delimiter_async(self._store, prefix))
+        return sorted(name.rpartition("/")[2] for name in (path.rstrip("/") for path in found["common_prefixes"]))
+
+    async def list(self, prefix: str, after: str = "") -> AsyncIterator[Sequence[str]]:
+        """The keys under a prefix, which ends at a ``/``, behind ``after`` and in order, in batches."""
+        batches = aiter(obstore.list(self._store, prefix, offset=after or None))
+        unordered: list[str] = []
         while True:
             try:
                 batch = await self._trying(anext(batches))
             except StopAsyncIteration:
-                return
-            yield [found["path"] for found in batch]
+                break
+            keys = [found["path"] for found in batch]
+            if self._folder is None:
+                yield keys
+            else:
+                unordered += keys
+        # a folder lists as its file system likes
+        unordered.sort()
+        for start in range(0, len(unordered), LISTED_AT_ONCE):
+            yield unordered[start : start + LISTED_AT_ONCE]
 
     async def _pieces(self, key: str) -> AsyncIterator[bytes]:
         result = await self._trying(obstore.get_async(self._store, key))

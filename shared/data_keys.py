@@ -13,6 +13,9 @@ from typing import Final, NamedTuple
 
 LEASE_SECONDS: Final = 10.0
 
+KEPT_SECONDS: Final = 4.0
+"""So long after it was sealed is a delivery kept, or refused: ingress answers by then."""
+
 KEY_BYTES: Final = 32
 KEY_ID_BYTES: Final = 8
 
@@ -96,6 +99,10 @@ class DataKeys:
                 return None
             self._granted[account] = grant._replace(uses=grant.uses - 1)
             return grant.key_id, secret
+
+    def is_in_use(self, account: tuple[str, str], key_id: bytes) -> bool:
+        """Whether what was begun with a key may be finished with it: the key was not retired, nor the lease over."""
+        return time.monotonic() < self._until and self._granted.get(account, (b"", 0))[0] == key_id
 
     def first(self, account: tuple[str, str]) -> bytes | None:
         """The account's first key, which stays until all of them are destroyed: digests that must stay alike use it."""

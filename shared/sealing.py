@@ -28,7 +28,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from pydantic import SecretStr
 
 from shared.data_keys import DataKeys
-from shared.errors import PenstockError, SettingsError
+from shared.errors import PenstockError, SettingsError, StoreAway
 
 
 CHUNK_BYTES: Final = 64 * 1024
@@ -129,6 +129,8 @@ class Sealer:
 
     def __init__(self, keys: Keys, event_id: UUID, account: tuple[str, str] | None = None) -> None:
         self._header, self._cipher = _begun(keys, event_id, account)
+        self._keys = keys
+        self._account = account
         self._unsent = self._header
         self._held = bytearray()
         self._index = 0
@@ -149,7 +151,13 @@ class Sealer:
         return b"".join(sealed)
 
     def finish(self) -> bytes:
-        """The rest of the sealed message, its last chunk among it."""
+        """The rest of the sealed message, its last chunk among it. Raises StoreAway.
+
+        A message may come in for a minute: if its key was retired meanwhile, an erasure is about to destroy that.
+        """
+        held = Sealed.of(self._header)
+        if held and not held.by_master and self._account and not self._keys.data.is_in_use(self._account, held.key_id):
+            raise StoreAway("the account's data key was retired, or Postgres not seen, while the body came in")
         return self._unsent + self._seal(self._held, last=True)
 
     def _seal(self, chunk: bytearray, *, last: bool) -> bytes:

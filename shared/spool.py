@@ -218,6 +218,24 @@ class Spool:
                 after = b"(" + found[-1][0]
         return erased
 
+    async def blobs(self) -> set[str] | None:
+        """The blobs that entries name, also those set aside; None where an entry is not to be understood."""
+        keys: set[str] = set()
+        for stream in (SPOOL, ASIDE):
+            after = b"-"
+            while True:
+                with _asking():
+                    found: Any = await self._redis.xrange(stream, min=after, count=_ERASED_AT_ONCE)
+                for entry in (_entry(entry_id, fields) for entry_id, fields in found):
+                    if entry.event is None:
+                        return None
+                    if entry.event.blob is not None:
+                        keys.add(entry.event.blob)
+                if len(found) < _ERASED_AT_ONCE:
+                    break
+                after = b"(" + found[-1][0]
+        return keys
+
     async def _delete(self, stream: str, entries: Sequence[Entry]) -> None:
         if not entries:
             return

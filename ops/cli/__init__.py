@@ -55,6 +55,7 @@ COMMANDS = {
     "backup": _Entry("backup", _ACT, "Write the database and the blobs of one moment into a folder."),
     "restore": _Entry("restore", _ACT, "Put a backup into an empty installation, or try that it works."),
     "keys": _Entry("keys", _ACT, "Make and rotate encryption keys."),
+    "retention": _Entry("retention", _ACT, "Show what is not removed with age and why, and allow it."),
     "erase": _Entry("erase", _ACT, "Remove everything of one customer or one account."),
     "lab": _Entry("lab", _TRY, "Run the provider lab and send sample deliveries."),
     "bench": _Entry("bench", _TRY, "Measure Penstock beside its yardsticks."),

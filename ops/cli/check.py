@@ -14,6 +14,7 @@ from ops.checks.finding import Finding, fix
 from ops.checks.handlers import check_handlers
 from ops.checks.keys import check_keys
 from ops.checks.production import check_production
+from ops.checks.retention import check_retention
 from ops.checks.settings import check_settings
 from ops.checks.silence import check_silence
 from ops.checks.stores import check_blobs, check_postgres, check_redis
@@ -68,6 +69,7 @@ async def _check(*, production: bool) -> Sequence[Finding]:
         findings.extend(await check_accounts(configuration))
         findings.extend(await check_silence(settings))
         findings.extend(await check_stuck(settings, configuration))
+    findings.extend(await check_retention(settings))
     findings.extend(await check_handlers(settings, configuration))
     if production:
         findings.extend(await check_production(given, settings, configuration))

@@ -190,7 +190,11 @@ class Privacy(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Blob:
-    """Bytes to keep in the blob store under ``key``, sealed, before the record that refers to them is written."""
+    """Bytes to keep in the blob store under ``key``, sealed, before the record that refers to them is written.
+
+    One that a plan brings lives as long as its event (``key`` has the event's id as its third part), one that an answer
+    brings as long as a record names it as its member ``blob``.
+    """
 
     key: str
     content: bytes | memoryview

@@ -5,11 +5,13 @@ off finds everything again.
 """
 
 from collections.abc import AsyncIterator, Collection, Sequence
+from datetime import datetime
 from typing import Final, NamedTuple
 from uuid import UUID
 
 from shared.store.postgres import Connection
 from shared.store.records import once
+from shared.store.records.numbering import hold_numbering
 
 
 CHUNK_EVENTS: Final = 200
@@ -26,6 +28,7 @@ class HeldEvent(NamedTuple):
     told: str
     """Its identity, its error and what its timeline says."""
     calls: str
+    received_at: datetime
 
 
 class HeldRecord(NamedTuple):
@@ -36,6 +39,10 @@ class HeldRecord(NamedTuple):
     data: str
     sealed: bytes | None
     event_id: UUID | None
+    began: int
+    """The number of the call that it was last seen by."""
+    of_nothing: bool
+    """Its event is not there any more."""
 
 
 class HeldChange(NamedTuple):
@@ -46,6 +53,23 @@ class HeldChange(NamedTuple):
     external_id: str
     event_id: UUID | None
     before: str | None
+    at: datetime
+    of_nothing: bool
+    """Its event is not there any more."""
+
+
+class Bound(NamedTuple):
+    """The moment from which on what comes in is kept: by the clock, and by the numbers that claims take."""
+
+    at: datetime
+    claim: int
+
+
+async def bound(connection: Connection) -> Bound:
+    """That moment is now."""
+    row = await connection.fetchrow("SELECT now() AS at, nextval('claims') AS claim")
+    assert row is not None  # noqa: S101 - it has one
+    return Bound(row["at"], row["claim"])
 
 
 class Erased(NamedTuple):
@@ -76,7 +100,7 @@ async def events_of(
             SELECT e.id, e.body, e.blob, concat_ws(E'\\n', e.identity, e.error_detail,
                 (SELECT string_agg(t.detail, E'\\n') FROM timeline t WHERE t.event_id = e.id)) AS told,
                 coalesce((SELECT string_agg(f.path || E'\\n' || f.context::text, E'\\n') FROM event_fetches l
-                          JOIN fetches f ON f.id = l.fetch_id WHERE l.event_id = e.id), '') AS calls
+                          JOIN fetches f ON f.id = l.fetch_id WHERE l.event_id = e.id), '') AS calls, e.received_at
             FROM (
                 SELECT * FROM events WHERE provider = $1 AND account = $2 AND id > $3 ORDER BY id LIMIT $4
             ) AS e ORDER BY e.id
@@ -99,8 +123,9 @@ async def records_of(connection: Connection, provider: str, account: str) -> Asy
     while True:
         rows = await connection.fetch(
             """
-            SELECT kind, external_id, data::text, sealed, event_id FROM records
-            WHERE provider = $1 AND account = $2 AND (kind, external_id) > ($3, $4)
+            SELECT kind, external_id, data::text, sealed, event_id, began,
+                   event_id IS NOT NULL AND NOT EXISTS (SELECT FROM events e WHERE e.id = r.event_id) AS of_nothing
+            FROM records r WHERE provider = $1 AND account = $2 AND (kind, external_id) > ($3, $4)
             ORDER BY kind, external_id LIMIT $5
             """,
             provider,
@@ -127,8 +152,9 @@ async def changes_of(connection: Connection, provider: str, account: str) -> Asy
             return
         rows = await connection.fetch(
             """
-            SELECT id, kind, external_id, event_id, before::text FROM changes
-            WHERE id > $3 AND id <= $4 AND provider = $1 AND account = $2
+            SELECT id, kind, external_id, event_id, before::text, at,
+                   event_id IS NOT NULL AND NOT EXISTS (SELECT FROM events e WHERE e.id = c.event_id) AS of_nothing
+            FROM changes c WHERE id > $3 AND id <= $4 AND provider = $1 AND account = $2
             """,
             provider,
             account,
@@ -141,7 +167,11 @@ async def changes_of(connection: Connection, provider: str, account: str) -> Asy
 
 async def forget_before(connection: Connection, changes: Sequence[HeldChange]) -> None:
     """Remove the previous values from changes of other records, which stay."""
-    await connection.execute("UPDATE changes SET before = NULL WHERE id = ANY($1)", [change.id for change in changes])
+    async with connection.transaction():
+        await hold_numbering(connection)
+        await connection.execute(
+            "UPDATE changes SET before = NULL WHERE id = ANY($1)", [change.id for change in changes]
+        )
 
 
 async def erase_events(connection: Connection, ids: Sequence[UUID]) -> Erased:
@@ -260,7 +290,7 @@ async def erase_walks(connection: Connection, provider: str, account: str, *, wh
     """Remove what reconciliation keeps beside: a walk under way is given up, and what finished ones stopped at goes.
 
     ``wholly``: also what tells of the account as such: finished walks, its rhythm, its registrations, how far
-    retention came.
+    retention came, and the identities of events that are gone.
     """
     mine = "provider = $1 AND account = $2"
     async with connection.transaction():
@@ -282,18 +312,28 @@ async def erase_walks(connection: Connection, provider: str, account: str, *, wh
             provider,
             account,
         )
-        for table in ("rhythms", "registrations", "retention", "identities", "fetches") if wholly else ():
+        for table in ("rhythms", "registrations", "retention") if wholly else ():
             await connection.execute(
                 f"DELETE FROM {table} WHERE {mine}",  # noqa: S608 - constants
                 provider,
                 account,
-                timeout=ERASE_SECONDS,
             )
+    if wholly:
+        await connection.execute(
+            """
+            DELETE FROM identities i WHERE provider = $1 AND account = $2
+              AND NOT EXISTS (SELECT FROM events e WHERE e.id = i.event_id)
+            """,
+            provider,
+            account,
+            timeout=ERASE_SECONDS,
+        )
 
 
 TABLES: Final = (
     *("events", "fetches", "event_fetches", "timeline", "identities", "records", "changes", "handovers"),
     *("once_marks", "answers", "reconciliations", "reconciliation_sights", "quarantine", "data_keys"),
+    "blobs",
 )
 """Those whose rows erasure removes."""
 

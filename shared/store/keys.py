@@ -144,10 +144,20 @@ async def retire(connection: Connection, account: Account) -> None:
     )
 
 
-async def destroy_retired(connection: Connection, account: Account) -> int:
-    """Destroy the account's keys that seal no more: what they sealed is gone wherever it lies. Returns how many."""
+async def retired(connection: Connection, account: Account) -> frozenset[bytes]:
+    """The ids of the account's keys that seal no more."""
+    rows = await connection.fetch(
+        "SELECT id FROM data_keys WHERE provider = $1 AND account = $2 AND retired_at IS NOT NULL", *account
+    )
+    return frozenset(row["id"] for row in rows)
+
+
+async def destroy(connection: Connection, account: Account, ids: Collection[bytes]) -> int:
+    """Destroy keys of the account that seal no more: what they sealed is gone wherever it lies. Returns how many."""
     status = await connection.execute(
-        "DELETE FROM data_keys WHERE provider = $1 AND account = $2 AND retired_at IS NOT NULL", *account
+        "DELETE FROM data_keys WHERE provider = $1 AND account = $2 AND id = ANY($3) AND retired_at IS NOT NULL",
+        *account,
+        list(ids),
     )
     return int(status.rpartition(" ")[2])
 

@@ -43,14 +43,29 @@ async def left_of_subject(connection: Connection, provider: str, account: str, s
     return found
 
 
+_KEPT: Final = {
+    "events": "true",
+    "identities": "EXISTS (SELECT FROM events e WHERE e.id = x.event_id)",
+    "records": "EXISTS (SELECT FROM events e WHERE e.id = x.event_id)",
+    "changes": "EXISTS (SELECT FROM events e WHERE e.id = x.event_id)",
+    "fetches": "EXISTS (SELECT FROM event_fetches l WHERE l.fetch_id = x.id)",
+    "data_keys": "x.retired_at IS NULL",
+    "blobs": "x.look_at IS NULL OR x.put_at IS NOT NULL",
+}
+"""Table -> which rows are of what came in after an account's erasure began; its events themselves are looked at."""
+
+
 async def left_of_account(connection: Connection, provider: str, account: str) -> list[Left]:
-    """Rows that name the account."""
+    """Rows that name the account, but for what is of events that are there."""
     found = []
     for table in await connection.fetch(_TABLES):
         if not table["of_account"]:
             continue
         rows = await connection.fetchval(
-            f'SELECT count(*) FROM "{table["name"]}" WHERE provider = $1 AND account = $2',  # noqa: S608 - names of ours
+            f"""
+            SELECT count(*) FROM "{table["name"]}" x
+            WHERE provider = $1 AND account = $2 AND NOT ({_KEPT.get(table["name"], "false")})
+            """,  # noqa: S608 - names of ours
             provider,
             account,
             timeout=SECONDS,

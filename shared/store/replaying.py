@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 from uuid import UUID
 
 from shared.store import replays
+from shared.store.links import let_go_of_calls
 from shared.store.pacing import STEADY, Pace
 from shared.store.selecting import BEGINNING, Selection, locked, steps
 from shared.store.text import storable
@@ -46,12 +47,6 @@ _TO_RECEIVED = """
         error_detail = NULL, duplicate_of = NULL, queue_at = now(), due_at = NULL, attempts = 0,
         suspect = false, deaths = 0, background = true, discarded_at = NULL, discard_reason = NULL
     WHERE id = ANY($1)
-"""
-# A call that is still open serves the new plan too; finished ones are let go, so that the plan decides anew.
-_LET_GO = """
-    DELETE FROM event_fetches USING fetches
-    WHERE event_fetches.fetch_id = fetches.id AND event_fetches.event_id = ANY($1)
-      AND fetches.state IN ('done', 'failed')
 """
 # A worker locks a call before its events, this locks them the other way round: what it holds is under way anyhow.
 _HURRY = """
@@ -113,7 +108,7 @@ async def _apply(connection: "Connection", batch: Sequence[Replay], note: str) -
     again = [event.id for event in batch if event.outcome == "replayed"]
     hurried = [event.id for event in batch if event.outcome == "hurried"]
     if again:
-        await connection.execute(_LET_GO, again)
+        await let_go_of_calls(connection, again)
         await connection.execute(_TO_RECEIVED, again)
     if hurried:
         await connection.execute(_HURRY, hurried)

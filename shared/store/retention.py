@@ -23,23 +23,21 @@ ENDED: Final = (*SETTLED, "parked", "failed")
 """With their age all of these go, whole."""
 
 ROUND_SECONDS: Final = 3600.0
+SLOW_ROUNDS: Final = 6
+"""So many times as long lasts a round of a walk past everything there is, and not past what is old alone."""
 BUSY_EVENTS: Final = 1000
 """With so many events waiting to be planned nothing is removed: that can wait, they cannot."""
+
+UNFINISHED: Final = frozenset({"pending", "running", "waiting", "parked"})
+"""Hand-overs that still need their change."""
 
 
 class Chunk(NamedTuple):
     """Old events of an account, locked; ``last`` says that the round ends with them."""
 
-    events: Sequence["OldEvent"]
+    events: Sequence[UUID]
     position: str
     last: bool
-
-
-class OldEvent(NamedTuple):
-    """One of them, with the key of its blob."""
-
-    id: UUID
-    blob: str | None
 
 
 class Walk(NamedTuple):
@@ -80,8 +78,10 @@ async def accounts_of(connection: Connection, provider: str) -> list[str]:
     return [row["account"] for row in rows]
 
 
-_OVER: Final = """
-    position = '' AND moved_at > round_at AND round_at > now() - make_interval(secs => {})
+_OVER: Final = f"""
+    position = '' AND moved_at > round_at AND round_at > now() - make_interval(
+        secs => {ROUND_SECONDS} * CASE WHEN what IN ('blobs', 'calls', 'replays') THEN {SLOW_ROUNDS} ELSE 1 END
+    )
 """
 """As SQL: the round has come to its end, and the next one is not due."""
 
@@ -89,8 +89,7 @@ _OVER: Final = """
 async def under_way(connection: Connection, walks: Sequence[Walk]) -> list[Walk]:
     """Those of which something is to be looked at now; first those that have not come on for longest."""
     rows = await connection.fetch(
-        f"SELECT provider, account, what, moved_at, {_OVER.format('$1')} AS over FROM retention",  # noqa: S608 - constants
-        ROUND_SECONDS,
+        f"SELECT provider, account, what, moved_at, {_OVER} AS over FROM retention"  # noqa: S608 - constants
     )
     known = {Walk(row["provider"], row["account"], row["what"]): row for row in rows}
     new = [walk for walk in walks if walk not in known]
@@ -104,10 +103,9 @@ async def position(connection: Connection, walk: Walk) -> str | None:
         f"""
         INSERT INTO retention AS r (provider, account, what) VALUES ($1, $2, $3)
         ON CONFLICT (provider, account, what) DO UPDATE SET what = EXCLUDED.what
-        RETURNING position, {_OVER.format("$4")} AS over
+        RETURNING position, {_OVER} AS over
         """,  # noqa: S608 - put together from constants
         *walk,
-        ROUND_SECONDS,
     )
     return None if row is None or row["over"] else str(row["position"])
 
@@ -127,6 +125,13 @@ async def moved(connection: Connection, walk: Walk, where: str, removed: int, *,
     )
 
 
+async def note_listed(connection: Connection, walk: Walk, objects: int) -> None:
+    """Note how many objects the walk over the blob store went past in its last round."""
+    await connection.execute(
+        "UPDATE retention SET listed = $4 WHERE provider = $1 AND account = $2 AND what = $3", *walk, objects
+    )
+
+
 async def old_events(connection: Connection, walk: Walk, after: str, before: datetime, states: Sequence[str]) -> Chunk:
     """The next old events of an account, inside the caller's transaction; those that others hold are passed over."""
     ids = await connection.fetch(
@@ -136,12 +141,12 @@ async def old_events(connection: Connection, walk: Walk, after: str, before: dat
         walk.provider,
         walk.account,
         UUID(after) if after else UUID(int=0),
-        _first_id(before),
+        first_id(before),
         CHUNK_EVENTS,
     )
     rows = await connection.fetch(
         """
-        SELECT id, blob FROM events WHERE id = ANY($1) AND state = ANY($2) AND received_at < $3
+        SELECT id FROM events WHERE id = ANY($1) AND state = ANY($2) AND received_at < $3
         ORDER BY id FOR UPDATE SKIP LOCKED
         """,
         [row["id"] for row in ids],
@@ -149,7 +154,7 @@ async def old_events(connection: Connection, walk: Walk, after: str, before: dat
         before,
     )
     where = str(ids[-1]["id"]) if ids else after
-    return Chunk([OldEvent(*row) for row in rows], where, last=len(ids) < CHUNK_EVENTS)
+    return Chunk([row["id"] for row in rows], where, last=len(ids) < CHUNK_EVENTS)
 
 
 async def remove_bodies(connection: Connection, events: Sequence[UUID]) -> int:
@@ -192,10 +197,21 @@ async def remove_deleted_records(connection: Connection, provider: str, before: 
     return _count(status)
 
 
-async def remove_answers(connection: Connection, provider: str, account: str, before: datetime) -> None:
-    """Answers that did not come again since then are not recognised any more; what they brought stays."""
-    await connection.execute(
-        "DELETE FROM answers WHERE provider = $1 AND account = $2 AND seen_at < $3", provider, account, before
+async def remove_answers(connection: Connection, provider: str, account: str, before: datetime) -> int:
+    """Answers that did not come again since then, at most a chunk: not recognised any more; what they brought stays."""
+    return _count(
+        await connection.execute(
+            """
+            DELETE FROM answers WHERE resource IN (
+                SELECT resource FROM answers WHERE provider = $1 AND account = $2 AND seen_at < $3
+                ORDER BY seen_at LIMIT $4 FOR UPDATE SKIP LOCKED
+            )
+            """,
+            provider,
+            account,
+            before,
+            CHUNK_ROWS,
+        )
     )
 
 
@@ -213,17 +229,18 @@ async def remove_changes(connection: Connection, after: str, before: Mapping[str
     newest = max(before.values())
     old = [row for row in page if row["at"] < newest]
     chosen = [row["id"] for row in old if row["provider"] in before and row["at"] < before[row["provider"]]]
+    # Locked before they are looked at: one that an operator has handed over again meanwhile is unfinished.
+    handed_over = await connection.fetch(
+        "SELECT change_id, state FROM handovers WHERE change_id = ANY($1) ORDER BY id FOR UPDATE", chosen
+    )
+    needed = {row["change_id"] for row in handed_over if row["state"] in UNFINISHED}
     gone = await connection.fetch(
         """
-        DELETE FROM changes c WHERE id = ANY($1) AND seq <= coalesce((SELECT min(cursor) FROM handlers), seq)
+        DELETE FROM changes WHERE id = ANY($1) AND seq <= coalesce((SELECT min(cursor) FROM handlers), seq)
           AND seq < (SELECT max(seq) FROM changes)
-          AND (
-              SELECT true FROM handovers h
-              WHERE h.change_id = c.id AND h.state IN ('pending', 'running', 'waiting', 'parked') LIMIT 1
-          ) IS NULL
         RETURNING id
         """,
-        chosen,
+        [change for change in chosen if change not in needed],
     )
     ids = [row["id"] for row in gone]
     await connection.execute("DELETE FROM handovers WHERE change_id = ANY($1)", ids)
@@ -231,7 +248,53 @@ async def remove_changes(connection: Connection, after: str, before: Mapping[str
     return len(ids), where, len(old) < CHUNK_CHANGES
 
 
-def _first_id(moment: datetime) -> UUID:
+async def remove_replays(connection: Connection, before: datetime) -> int:
+    """Replays that ended, or were broken off, so long ago, at most a chunk."""
+    return _count(
+        await connection.execute(
+            """
+            DELETE FROM replays WHERE id IN (
+                SELECT id FROM replays WHERE moved_at < $1 ORDER BY id LIMIT $2 FOR UPDATE SKIP LOCKED
+            )
+            """,
+            before,
+            CHUNK_ROWS,
+        )
+    )
+
+
+async def remove_reconciliations(connection: Connection, provider: str, account: str, before: datetime) -> int:
+    """Walks of reconciliation that moved last so long ago, at most a chunk; each account's newest finished stays."""
+    old = await connection.fetch(
+        """
+        SELECT id FROM reconciliations WHERE provider = $1 AND account = $2 AND moved_at < $3
+          AND (finished_at IS NULL OR id < (
+              SELECT max(id) FROM reconciliations WHERE provider = $1 AND account = $2 AND finished_at IS NOT NULL
+          ))
+        ORDER BY id LIMIT $4 FOR UPDATE SKIP LOCKED
+        """,
+        provider,
+        account,
+        before,
+        CHUNK_ROWS,
+    )
+    ids = [row["id"] for row in old]
+    # what a walk that was given up has seen may be all of a provider's records
+    seen = await connection.execute(
+        """
+        DELETE FROM reconciliation_sights WHERE ctid = ANY(ARRAY(
+            SELECT ctid FROM reconciliation_sights WHERE reconciliation = ANY($1) LIMIT $2
+        ))
+        """,
+        ids,
+        CHUNK_ROWS,
+    )
+    if _count(seen) == CHUNK_ROWS:
+        return CHUNK_ROWS
+    return _count(await connection.execute("DELETE FROM reconciliations WHERE id = ANY($1)", ids))
+
+
+def first_id(moment: datetime) -> UUID:
     """The smallest UUIDv7 of a moment: its milliseconds are the first 48 bits (RFC 9562, 5.7)."""
     return UUID(int=int(moment.timestamp() * 1000) << 80)
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
+from shared.store.links import let_go_of_calls
 from shared.store.postgres import Connection
 
 
@@ -34,30 +35,30 @@ async def go_on(connection: Connection, accounts: Sequence[tuple[str, str]], mos
     """
     # In the order of that index, and of no other: the planner would go through all that ever failed for an account of
     # which nothing waits. An equal sign would make the order nothing to keep.
-    rows = await connection.fetch(
-        """
-        WITH parked AS MATERIALIZED (
-            SELECT one.id FROM unnest($1::text[], $2::text[]) AS back (provider, account) CROSS JOIN LATERAL (
-                SELECT id FROM events
-                WHERE provider = back.provider AND account BETWEEN back.account AND back.account
-                  AND state = 'parked' AND error_reason = 'account-removed' AND discarded_at IS NULL
-                ORDER BY account LIMIT $3 FOR UPDATE SKIP LOCKED
-            ) AS one
-            LIMIT $3
-        ), back AS (
-            UPDATE events SET state = 'received', finished_at = NULL, error_reason = NULL, error_detail = NULL,
-                              queue_at = now()
-            WHERE id = ANY(ARRAY(SELECT id FROM parked))
-            RETURNING id
-        ), unlinked AS (
-            -- whoever is parked has finished calls alone; the new plan decides anew which it needs
-            DELETE FROM event_fetches l USING back WHERE l.event_id = back.id
+    async with connection.transaction():
+        rows = await connection.fetch(
+            """
+            WITH parked AS MATERIALIZED (
+                SELECT one.id FROM unnest($1::text[], $2::text[]) AS back (provider, account) CROSS JOIN LATERAL (
+                    SELECT id FROM events
+                    WHERE provider = back.provider AND account BETWEEN back.account AND back.account
+                      AND state = 'parked' AND error_reason = 'account-removed' AND discarded_at IS NULL
+                    ORDER BY account LIMIT $3 FOR UPDATE SKIP LOCKED
+                ) AS one
+                LIMIT $3
+            ), back AS (
+                UPDATE events SET state = 'received', finished_at = NULL, error_reason = NULL, error_detail = NULL,
+                                  queue_at = now()
+                WHERE id = ANY(ARRAY(SELECT id FROM parked))
+                RETURNING id
+            )
+            INSERT INTO timeline (event_id, step, detail)
+            SELECT id, 'account-returned', 'its account is configured again' FROM back RETURNING event_id
+            """,
+            [provider for provider, _ in accounts],
+            [name for _, name in accounts],
+            most,
         )
-        INSERT INTO timeline (event_id, step, detail)
-        SELECT id, 'account-returned', 'its account is configured again' FROM back RETURNING event_id
-        """,
-        [provider for provider, _ in accounts],
-        [name for _, name in accounts],
-        most,
-    )
+        # whoever is parked has finished calls alone; the new plan decides anew which it needs
+        await let_go_of_calls(connection, [row["event_id"] for row in rows])
     return len(rows)

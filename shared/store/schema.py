@@ -43,6 +43,8 @@ ERROR_WORDS = "to_tsvector('simple', (error_reason || ' ') || left(coalesce(erro
 """The words of an event's error, as people search for them: not stemmed, as they are slugs, paths and numbers too."""
 CALLED_ENTITY = "left(substring(path, '[^/=]+$'), 100)"
 """What a call is about, as far as its path says: the id at its end."""
+NAMED_BLOB = "left(data ->> 'blob', 300)"
+"""The blob that a record names, as far as an index takes it."""
 
 
 def _one_of(states: tuple[str, ...]) -> str:
@@ -270,6 +272,7 @@ records = Table(
     _at("deleted_at"),
     Column("event_id", Uuid),
     Index("records_deleted", "provider", "deleted_at", postgresql_where=text("deleted_at IS NOT NULL")),
+    Index("records_of_blob", text(f"({NAMED_BLOB})"), postgresql_where=text("data ? 'blob'")),
     comment="The newest known state; sealed holds the private members, of which data has digests",
     # Half of each page is left for the new versions that a refresh without news writes (recording.py).
     postgresql_with={"fillfactor": "50"},
@@ -443,6 +446,23 @@ tallies = Table(
     comment="Counts by state as a ledger of differences, folded by the relay: counting never scans finished rows",
 )
 
+blobs = Table(
+    "blobs",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("provider", Text, nullable=False),
+    Column("account", Text, nullable=False),
+    Column("sealed_for", Uuid, nullable=False),
+    _at("put_at"),
+    _at("look_at", default="now()"),
+    Column("let_go", Boolean, nullable=False, server_default="false"),
+    Column("found", Boolean, nullable=False, server_default="false"),
+    Index("blobs_to_look_at", "look_at", postgresql_where=text("look_at IS NOT NULL")),
+    Index("blobs_of_event", "sealed_for"),
+    Index("blobs_of_account", "provider", "account", "key"),
+    comment="Objects of the blob store: each from before it is put until after it is removed, large bodies once let go",
+)
+
 retention = Table(
     "retention",
     metadata,
@@ -453,6 +473,11 @@ retention = Table(
     Column("removed", BigInteger, nullable=False, server_default="0"),
     _at("round_at", nullable=False, default="now()"),
     _at("moved_at", nullable=False, default="now()"),
+    _at("before_at"),
+    Column("listed", BigInteger, nullable=False, server_default="0"),
+    Column("refused", Text),
+    _at("refused_before"),
+    _at("allowed_before"),
     comment="How far the removal of what is old has come in its present round, and how much it removed in all",
 )
 

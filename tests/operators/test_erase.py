@@ -1,14 +1,19 @@
 """Erasure: of one customer or of an account nothing is left, and of the others everything."""
 
 import asyncio
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from uuid import NAMESPACE_URL, UUID, uuid5
 
 import asyncpg
 import pytest
 import redis
+from uuid_utils.compat import uuid7
 
 from ops.embedded.postgres import Postgres
 from ops.embedded.redis import Redis
+from shared.blob_keys import body_key
 from shared.providers.interface import Record
 from shared.sealing import generate_key
 from tests.operators.conftest import Penstock, Store
@@ -214,3 +219,72 @@ def test_an_erased_account_leaves_no_row_and_no_key(
 def test_without_yes_nobody_is_erased_by_a_script(penstock: Penstock) -> None:
     """Without a terminal and without --yes it is bad usage."""
     assert 2 == penstock("erase", "--provider", "imin", "--account", "main").status
+
+
+def bodies(tmp_path: Path) -> list[Path]:
+    """What lies in the blob store."""
+    return [path for path in (tmp_path / "data" / "blobs").rglob("*") if path.is_file()]
+
+
+def test_a_file_that_another_still_names_stays_when_a_subject_goes(
+    store: Store, empty_redis: Redis, penstock: Penstock, tmp_path: Path
+) -> None:
+    """Two records with the same content share one object; it goes with the last of them."""
+    marked = Marked(store.url, empty_redis.url, tmp_path / "data", KEY, "paybook", "main")
+    key = "paybook/main/" + "a" * 64
+    asyncio.run(marked.blobs.put(key, b"the same", uuid5(NAMESPACE_URL, key)))
+    for subject in (GOES, STAYS):
+        marked.fill(subject, {"id": subject}, Record("paybook.attachment", subject, text_of({"blob": key})))
+
+    for subject, left in ((GOES, 1), (STAYS, 0)):
+        done = penstock(
+            *("erase", "--provider", "paybook", "--account", "main", "--subject", subject, "--yes", "--json"),
+            PENSTOCK_ENCRYPTION_KEYS=KEY,
+        )
+        assert (0, []) == (done.status, done.lines[0]["left"])
+        assert left == len(bodies(tmp_path))
+        assert 1 - left == done.lines[0]["blobs"]
+
+
+def test_a_refused_body_is_found_by_an_erasure(marked: Marked, penstock: Penstock, tmp_path: Path) -> None:
+    """Sealed with the master key and named by no row: not even the destruction of the account's key would reach it."""
+    refused = uuid7()
+    asyncio.run(marked.blobs.put(body_key("2026-11-21", "magicline", "berlin", refused), GOES.encode(), refused))
+    asyncio.run(marked.blobs.put(f"bodies/2026-11-21/{refused}", GOES.encode(), refused))
+
+    done = penstock(
+        *("erase", "--provider", "magicline", "--account", "berlin", "--subject", GOES, "--yes", "--json"),
+        PENSTOCK_ENCRYPTION_KEYS=KEY,
+    )
+
+    assert (0, 2, []) == (done.status, done.lines[0]["blobs"], done.lines[0]["left"])
+    assert [] == bodies(tmp_path)
+
+
+def test_what_comes_in_after_an_accounts_erasure_began_is_kept(
+    marked: Marked, store: Store, empty_redis: Redis, penstock: Penstock, tmp_path: Path
+) -> None:
+    """Acknowledged under the new key while the erasure waits: it is there afterwards, and opens."""
+    marked.fill("before", {"id": "before"}, customer("before"))
+
+    def retired() -> bool:
+        return bool(store.rows("SELECT 1 AS one FROM data_keys WHERE retired_at IS NOT NULL"))
+
+    later: list[UUID] = []
+
+    def deliver() -> None:
+        while not retired():
+            time.sleep(0.05)
+        new = Marked(store.url, empty_redis.url, tmp_path / "data", KEY, "magicline", "berlin")
+        later.append(new.fill("after", {"id": "after"}, customer("after"), blob=True))
+
+    with ThreadPoolExecutor() as threads:
+        delivering = threads.submit(deliver)
+        done = penstock(
+            "erase", "--provider", "magicline", "--account", "berlin", "--yes", PENSTOCK_ENCRYPTION_KEYS=KEY
+        )
+        delivering.result()
+
+    assert later == [row["id"] for row in store.rows("SELECT id FROM events")]
+    assert b'{"id": "after"}' == penstock("events", "body", later[0], PENSTOCK_ENCRYPTION_KEYS=KEY).output
+    assert (0, "") == (done.status, done.errors)

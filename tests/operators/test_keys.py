@@ -2,12 +2,15 @@
 
 import asyncio
 from pathlib import Path
+from uuid import NAMESPACE_URL, uuid5
 
 import asyncpg
 import pytest
 from pydantic import SecretStr
+from uuid_utils.compat import uuid7
 
 from ops.embedded.redis import Redis
+from shared.blob_keys import body_key
 from shared.blobs import BlobStore
 from shared.providers.interface import Record
 from shared.sealing import Keys, Sealed, generate_key
@@ -76,6 +79,27 @@ def test_rotation_leaves_nothing_under_the_old_key(
         assert body == penstock("events", "body", each, PENSTOCK_ENCRYPTION_KEYS=NEW).output
     again = penstock("keys", "rotate", "--json", PENSTOCK_ENCRYPTION_KEYS=f"{NEW},{OLD}")
     assert [{"done": {"data keys": 0}, "left": []}] == again.lines
+
+
+def test_rotation_finds_blobs_that_no_event_names(marked: Marked, penstock: Penstock, tmp_path: Path) -> None:
+    """A body that was refused after it was put, and a record's file: both are sealed with the newest key afterwards."""
+    refused = uuid7()
+    kept = {
+        body_key("2026-11-21", "magicline", "berlin", refused): refused,
+        "paybook/main/file": uuid5(NAMESPACE_URL, "paybook/main/file"),
+    }
+    for key, sealed_for in kept.items():
+        asyncio.run(marked.blobs.put(key, b"content", sealed_for))
+
+    done = penstock("keys", "rotate", "--json", PENSTOCK_ENCRYPTION_KEYS=f"{NEW},{OLD}")
+
+    assert (0, 2, []) == (done.status, done.lines[0]["done"]["blobs"], done.lines[0]["left"])
+    newest = BlobStore.open((tmp_path / "data" / "blobs").as_uri(), Keys.parse([SecretStr(NEW)]))
+    for key, sealed_for in kept.items():
+        held = asyncio.run(newest.sealed_with(key))
+        assert held is not None
+        # with the new master key, or with the account's data key, which that wraps
+        assert not held.by_master or b"content" == asyncio.run(newest.read(key, sealed_for))
 
 
 def test_check_says_when_an_older_key_may_be_removed(marked: Marked, penstock: Penstock) -> None:

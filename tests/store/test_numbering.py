@@ -9,6 +9,8 @@ import asyncpg
 import pytest
 
 from ops.embedded.postgres import programs
+from shared.store import erasing
+from shared.store.erasing import HeldChange
 from shared.store.records.numbering import number_backlog, number_changes
 from support.conditions import HANG_SECONDS
 
@@ -65,3 +67,25 @@ async def test_a_dump_and_restore_hides_no_entry(database_url: str, tmp_path: Pa
 
     assert ["a", "b", "not numbered yet", "written after"] == [row["external_id"] for row in feed]
     assert [1, 2, 3, 4] == [row["seq"] for row in feed]
+
+
+async def test_an_erasure_beside_the_numbering_leaves_the_order_of_a_records_changes(database_url: str) -> None:
+    """Previous values are removed from a change without a number; the record's next change gets the higher one."""
+    db, eraser = await asyncpg.connect(database_url), await asyncpg.connect(database_url)
+    await db.executemany(CHANGE, [["a"], ["a"]])
+    first, second = await db.fetch("SELECT * FROM changes ORDER BY id")
+    async with eraser.transaction():
+        held = HeldChange(first["id"], "thing", "a", None, None, first["at"], of_nothing=False)
+        await erasing.forget_before(eraser, [held])
+        numbering = asyncio.create_task(number_changes(db))
+        waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        while not await eraser.fetchval(waits):
+            await eraser.execute("SELECT pg_stat_clear_snapshot()")
+            await asyncio.sleep(0.01)
+    await numbering
+    await number_changes(db)
+    feed = await db.fetch("SELECT id FROM changes ORDER BY seq")
+    await eraser.close()
+    await db.close()
+
+    assert [first["id"], second["id"]] == [row["id"] for row in feed]

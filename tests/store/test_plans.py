@@ -20,9 +20,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from ops.bench.filling import fill
 from ops.embedded.postgres import Postgres
 from plans import Found, explaining, problems, young_problems
+from shared.blob_keys import Kept
 from shared.providers.imin.settings import IminAccount
 from shared.providers.interface import Call, Outcome, Record
 from shared.store import (
+    blob_notes,
+    blobs,
     due,
     duties,
     failing,
@@ -30,6 +33,7 @@ from shared.store import (
     finishing,
     holding,
     leases,
+    links,
     planning,
     queueing,
     releasing,
@@ -306,7 +310,7 @@ async def test_what_retention_removes(db: Any, found: Found) -> None:
         after = await retention.position(db, walk) or ""
         async with db.transaction():
             chunk = await retention.old_events(db, walk, after, soon, retention.ENDED)
-            ids = [event.id for event in chunk.events]
+            ids = chunk.events
             assert ids
             await retention.remove_bodies(db, ids)
             await retention.remove_timeline(db, ids)
@@ -314,8 +318,18 @@ async def test_what_retention_removes(db: Any, found: Found) -> None:
             await retention.moved(db, walk, chunk.position, len(ids), last=chunk.last)
     await retention.remove_deleted_records(db, "imin", soon)
     await retention.remove_answers(db, "imin", "main", soon)
+    await retention.remove_replays(db, soon)
+    await retention.remove_reconciliations(db, "imin", "main", soon)
     async with db.transaction():
         assert (await retention.remove_changes(db, "5000", {"imin": soon}))[0]
+        await links.remove_calls_of_nobody(db, 0, retention.CHUNK_ROWS)
+        await links.let_go_of_calls(db, ids)
+        kept = [Kept(f"imin/main/{event}/face", "imin", "main", event) for event in ids]
+        await blob_notes.note_put(db, kept)
+        await blobs.note_found(db, [Kept.named("imin/main/file", "imin", "main", None)])
+        await blobs.let_go(db, ids)
+        await db.execute("ANALYZE blobs")
+        assert await blobs.due(db, 100, found=True, bodies=True) == []
 
     assert [] == found.wrong
 

@@ -1,6 +1,7 @@
 """What is sealed comes back whole for its own event, and for nothing else."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from uuid import UUID
 
@@ -9,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from shared.errors import SettingsError
+from shared.data_keys import LEASE_SECONDS
+from shared.errors import SettingsError, StoreAway
 from shared.sealing import CHUNK_BYTES, BrokenSeal, Keys, Sealer, UnknownKey, generate_key
 
 
@@ -136,3 +138,35 @@ def test_keys_are_not_shown() -> None:
     """A key does not appear where its holder is printed."""
     assert "newest" not in repr(KEYS)
     assert repr(next(iter(KEYS.by_id.values()))) not in repr(KEYS)
+
+
+def _granted(key: bytes) -> Keys:
+    keys = Keys.parse([SecretStr(generate_key())])
+    keys.data.add(("imin", "main"), key[:8], key)
+    keys.data.seen([key[:8]], [key[:8]], time.monotonic())
+    keys.data.grant(("imin", "main"), key[:8], 10)
+    return keys
+
+
+def test_a_message_whose_key_was_retired_meanwhile_is_not_finished() -> None:
+    """Its key is about to be destroyed: what nobody could open later is not acknowledged. With its key in use it is."""
+    keys = _granted(b"k" * 32)
+    fine, late = Sealer(keys, EVENT, ("imin", "main")), Sealer(keys, EVENT, ("imin", "main"))
+    sealed = fine.update(b"x") + fine.finish()
+    assert b"x" == keys.unseal(sealed, EVENT)
+
+    late.update(b"x")
+    keys.data.seen([b"k" * 8], [], time.monotonic())
+    with pytest.raises(StoreAway, match="was retired"):
+        late.finish()
+
+
+def test_a_message_whose_lease_is_over_is_not_finished() -> None:
+    """Postgres was not seen for so long that the key may be destroyed; one under the master key needs no lease."""
+    keys = _granted(b"k" * 32)
+    late = Sealer(keys, EVENT, ("imin", "main"))
+    keys.data.seen([b"k" * 8], [b"k" * 8], time.monotonic() - LEASE_SECONDS)
+    with pytest.raises(StoreAway):
+        late.finish()
+    by_master = Sealer(keys, EVENT, ("imin", "main"))
+    assert b"" == keys.unseal(by_master.finish(), EVENT)

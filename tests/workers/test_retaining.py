@@ -10,13 +10,21 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 from pydantic import SecretStr
+from redis.asyncio import Redis as Client
+from uuid_utils.compat import uuid7
 
-from shared.blobs import BlobMissing, BlobStore
+from ops.embedded.redis import Redis
+from shared.blob_keys import Kept, body_key
+from shared.blobs import BlobStore
 from shared.configuration import read_configuration
 from shared.errors import SettingsError
+from shared.providers.interface import Call, Record
 from shared.sealing import Keys, generate_key
-from shared.store import retention
+from shared.spool import Spool
+from shared.store import blob_notes, opening, retention, retention_guard
 from shared.store.inbox import NewEvent, insert
+from shared.store.records import recording
+from shared.store.records.sighting import Sighting
 from shared.store.retention import CHUNK_EVENTS
 from workers.relay import retaining
 from workers.relay.retaining import Retaining
@@ -41,12 +49,14 @@ STEPS = {
 class Bench:
     """A database, a blob folder, and retention over both."""
 
-    def __init__(self, connection: "asyncpg.Connection[asyncpg.Record]", folder: Path) -> None:
+    def __init__(self, connection: "asyncpg.Connection[asyncpg.Record]", redis_url: str, folder: Path) -> None:
         self.db = connection
         self.keys = Keys.parse([SecretStr(generate_key())])
         self.blobs = BlobStore.open((folder / "blobs").as_uri(), self.keys)
         self.file = folder / "penstock.toml"
         self.file.write_text(SETTINGS)
+        self.client = Client.from_url(redis_url)
+        self.spool = Spool(self.client)
 
     async def event(
         self,
@@ -61,7 +71,7 @@ class Bench:
         """An event of that age with a body, a line of timeline and a blob if asked for."""
         moment = datetime.now(UTC) - timedelta(days=days)
         event = UUID(int=(int(moment.timestamp() * 1000) << 80) | (uuid4().int & ((1 << 76) - 1)) | (7 << 76))
-        key = f"bodies/{event}" if blob else None
+        key = body_key(f"{moment:%Y-%m-%d}", provider, account, event) if blob else None
         if key:
             await self.blobs.put(key, b"large", event)
         sealed = None if blob else self.keys.seal(b"body", event)
@@ -73,6 +83,30 @@ class Bench:
         if identity:
             await self.db.execute("INSERT INTO identities VALUES ($1, 'main', $2, $3)", provider, identity, event)
         return event
+
+    async def image(self, event: UUID) -> str:
+        """An image of an event, put as workers put it."""
+        key = f"authenteq/main/{event}/face"
+        await blob_notes.note_put(self.db, [Kept(key, "authenteq", "main", event)])
+        await self.blobs.put(key, b"face", event)
+        return key
+
+    async def time_passes(self) -> None:
+        """What was put, or found without a row, is due; every round is over."""
+        await self.db.execute(
+            "UPDATE blobs SET look_at = now(), put_at = put_at - interval '1 day' WHERE look_at > now()"
+        )
+        await self.db.execute("UPDATE retention SET round_at = 'epoch', moved_at = now()")
+
+    def objects(self) -> set[str]:
+        """What lies in the blob store."""
+        root = self.file.parent / "blobs"
+        return {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
+
+    async def body(self, event: UUID) -> str:
+        """Where an event's body lies."""
+        found: str = await self.db.fetchval("SELECT blob FROM events WHERE id = $1", event)
+        return found
 
     async def change(self, days: float, seq: int) -> int:
         """An entry of the feed of that age."""
@@ -87,9 +121,22 @@ class Bench:
         )
         return found
 
-    async def look(self, seconds: float = retaining.LOOK_SECONDS) -> int:
+    async def put(self, key: str) -> None:
+        """A file of a record, put as workers put it."""
+        await blob_notes.note_put(self.db, [Kept.named(key, "paybook", "main", None)])
+        await self.blobs.put(key, b"file", uuid4())
+
+    async def record(self, name: str, blob: str) -> None:
+        """A record that names a file from now on."""
+        data = f'{{"blob": "{blob}"}}'
+        began = await self.db.fetchval("SELECT nextval('claims')")
+        async with self.db.transaction():
+            record = Record("paybook.attachment", name, data)
+            await recording.apply(self.db, [Sighting("paybook", "main", record, began, None)])
+
+    async def look(self, seconds: float = retaining.LOOK_SECONDS, *, spool: Spool | None = None) -> int:
         """What the relay does at each look."""
-        return await Retaining(self.db, self.blobs, read_configuration(self.file), seconds).look()
+        return await Retaining(self.db, self.blobs, read_configuration(self.file), seconds, spool=spool).look()
 
     async def ids(self, table: str, column: str = "id") -> set[object]:
         """What is in a table."""
@@ -97,26 +144,26 @@ class Bench:
 
 
 @pytest.fixture
-async def bench(database_url: str, tmp_path: Path) -> AsyncIterator[Bench]:
+async def bench(database_url: str, empty_redis: Redis, tmp_path: Path) -> AsyncIterator[Bench]:
     """On a database of its own."""
     connection = await asyncpg.connect(database_url)
-    yield Bench(connection, tmp_path)
+    bench = Bench(connection, empty_redis.url, tmp_path)
+    yield bench
+    await bench.client.aclose()
     await connection.close()
 
 
 async def test_bodies_timeline_and_events_go_each_at_their_age(bench: Bench) -> None:
     """A body after ten days, the timeline after twenty, the event after thirty; a blob with its body."""
-    young, ten, twenty, thirty = [await bench.event(days, blob=True) for days in (9, 11, 21, 31)]
+    young, ten, twenty, _ = [await bench.event(days, blob=True) for days in (9, 11, 21, 31)]
 
     await bench.look()
 
     assert {young, ten, twenty} == await bench.ids("events")
     assert {young, ten} == await bench.ids("timeline", "event_id")
     assert {young} == {row["id"] for row in await bench.db.fetch("SELECT id FROM events WHERE blob IS NOT NULL")}
-    assert b"large" == await bench.blobs.read(f"bodies/{young}", young)
-    for gone in (ten, twenty, thirty):
-        with pytest.raises(BlobMissing):
-            await bench.blobs.read(f"bodies/{gone}", gone)
+    assert {await bench.body(young)} == bench.objects()
+    assert b"large" == await bench.blobs.read(await bench.body(young), young)
 
 
 async def test_what_is_not_finished_keeps_its_body(bench: Bench) -> None:
@@ -146,6 +193,8 @@ async def test_more_than_a_chunk_is_removed_and_what_was_passed_over_comes_again
     late = await bench.event(40, "waiting")
     for _ in range(CHUNK_EVENTS + 5):
         await bench.event(35)
+    await bench.look()
+    assert await retention_guard.allow(bench.db)
     while await bench.look():
         pass
     assert {late} == await bench.ids("events")
@@ -165,6 +214,8 @@ async def test_one_accounts_backlog_holds_up_no_others(bench: Bench) -> None:
     for _ in range(3 * CHUNK_EVENTS):
         await bench.event(35, account="a")
     small = [await bench.event(35, account=name) for name in ("b", "c")]
+    await bench.look()
+    assert {"bodies", "timeline", "events"} == {walk.what for walk in await retention_guard.allow(bench.db)}
     looks = 0
     while {*small} & await bench.ids("events"):
         await bench.look(seconds=0)
@@ -185,6 +236,7 @@ async def test_many_deleted_records_need_no_second_round(bench: Bench) -> None:
     )
     for _ in range(200):
         await bench.look(seconds=0)
+        await retention_guard.allow(bench.db)
     assert set() == await bench.ids("records", "external_id")
 
 
@@ -248,13 +300,12 @@ async def test_images_go_before_their_records(bench: Bench) -> None:
     """The image of an old verification is removed from the blobs, that of a young one is not."""
     old, young = await bench.event(11, provider="authenteq"), await bench.event(9, provider="authenteq")
     for event in (old, young):
-        await bench.blobs.put(f"authenteq/main/{event}/face", b"face", event)
+        await bench.image(event)
+    await bench.time_passes()
 
     await bench.look()
 
-    with pytest.raises(BlobMissing):
-        await bench.blobs.read(f"authenteq/main/{old}/face", old)
-    assert b"face" == await bench.blobs.read(f"authenteq/main/{young}/face", young)
+    assert {f"authenteq/main/{young}/face"} == bench.objects()
 
 
 async def test_a_look_that_dies_leaves_nothing_half_done(bench: Bench) -> None:
@@ -328,3 +379,221 @@ async def test_a_provider_may_keep_less_or_more(tmp_path: Path) -> None:
     file.write_text("[retention]\nbodies = 14\n[imin.retention]\nbodies = 2\nevents = 0\n")
     kept: Mapping[str, object] = read_configuration(file).retention
     assert "2 0 180" == "{0.bodies} {0.events} {1.events}".format(kept["imin"], kept["magicline"])
+
+
+# ── blobs ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_a_refused_body_is_removed_after_a_day_unless_the_spool_names_it(bench: Bench) -> None:
+    """What a 503 left behind goes, whatever process died; an entry of the spool, also one set aside, keeps its body."""
+    moment = datetime.now(UTC)
+    refused, spooled, aside, kept = uuid7(), uuid7(), uuid7(), await bench.event(1, blob=True)
+    key_of = {event: body_key(f"{moment:%Y-%m-%d}", "imin", "main", event) for event in (refused, spooled, aside)}
+    for event, key in key_of.items():
+        await bench.blobs.put(key, b"large", event)
+    await bench.blobs.put("elsewhere/of-others", b"not ours", kept)
+    spool = bench.spool
+    for event in (spooled, aside):
+        row = NewEvent(event, "imin", "main", moment, "spool", "", [], None, key_of[event], 5, b"")
+        await spool.append([row], 1.0)
+    entries = await spool.read(10)
+    await spool.set_aside(next(entry for entry in entries if entry.event and entry.event.id == aside), "a test")
+
+    await bench.look(spool=spool)
+    assert {*key_of.values(), await bench.body(kept), "elsewhere/of-others"} == bench.objects()
+    await bench.time_passes()
+    assert 1 == await bench.look(spool=spool)
+
+    left = {key_of[spooled], key_of[aside], await bench.body(kept), "elsewhere/of-others"}
+    assert left == bench.objects()
+    await bench.time_passes()
+    await bench.look()
+    assert left == bench.objects(), "without the spool nobody can tell what it names"
+    await bench.client.flushall()
+    await bench.time_passes()
+    await bench.look(spool=spool)
+    assert {await bench.body(kept), "elsewhere/of-others"} == bench.objects()
+
+
+async def test_a_file_goes_when_the_last_record_that_names_it_is_gone_or_has_another(bench: Bench) -> None:
+    """Two records with the same content share one; replaced in one and removed with the other it goes, not before."""
+    old, new = "paybook/main/old", "paybook/main/new"
+    for key in (old, new):
+        await bench.put(key)
+    for name in ("a", "b"):
+        await bench.record(name, old)
+    await bench.time_passes()
+    await bench.look()
+    assert {old} == bench.objects()
+
+    await bench.put(new)
+    await bench.record("a", new)
+    await bench.time_passes()
+    await bench.look()
+    assert {old, new} == bench.objects()
+
+    await bench.db.execute("UPDATE records SET deleted_at = now() - interval '21 days' WHERE external_id = 'b'")
+    await bench.time_passes()
+    await bench.look()
+    assert {new} == bench.objects()
+    assert {new} == await bench.ids("blobs", "key")
+
+
+async def test_objects_of_an_older_version_have_rows_after_a_walk_and_then_go_with_their_owners(bench: Bench) -> None:
+    """Images and files that lie there without a row: those that are named stay, those of nobody go."""
+    event = await bench.event(9, provider="authenteq")
+    await bench.blobs.put(f"authenteq/main/{event}/face", b"face", event)
+    await bench.blobs.put("paybook/main/named", b"file", event)
+    await bench.blobs.put("paybook/main/nobodys", b"file", event)
+    await bench.record("a", "paybook/main/named")
+
+    await bench.look()
+    await bench.time_passes()
+    await bench.look()
+
+    assert {f"authenteq/main/{event}/face", "paybook/main/named"} == bench.objects()
+    await bench.db.execute("DELETE FROM events")
+    await bench.db.execute("DELETE FROM records")
+    await bench.look()
+    assert set() == bench.objects()
+
+
+async def test_a_store_that_another_installation_uses_too_is_left_alone(bench: Bench) -> None:
+    """Where more than a tenth of the objects have no row here somebody has to look; allowed, they go."""
+    kept = await bench.event(1, blob=True)
+    for _ in range(retention_guard.FEW_ROWS + 1):
+        other = uuid7()
+        await bench.blobs.put(body_key("2026-11-21", "imin", "main", other), b"theirs", other)
+    await bench.look(spool=bench.spool)
+    await bench.time_passes()
+    await bench.look(spool=bench.spool)
+    assert retention_guard.FEW_ROWS + 2 == len(bench.objects())
+    [refusal] = await retention_guard.refusals(bench.db)
+    assert "101 of 102 objects in the blob store have no row in this database" in refusal.sentence
+
+    await retention_guard.allow(bench.db)
+    while await bench.look(spool=bench.spool):
+        pass
+    assert {await bench.body(kept)} == bench.objects()
+
+
+# ── what keeps it from removing too much ──────────────────────────────────────────────────────────────────────────
+
+
+async def test_after_a_leap_more_than_a_tenth_waits_for_a_person(bench: Bench) -> None:
+    """A setting that was shortened, or a clock that leapt: nothing goes until it is allowed; a small step just goes."""
+    for _ in range(retention_guard.FEW_ROWS + 1):
+        await bench.event(5)
+    await bench.look()
+    assert not await retention_guard.refusals(bench.db)
+
+    bench.file.write_text("[retention]\nbodies = 10\nevents = 30\n[imin.retention]\nbodies = 4\n")
+    await bench.time_passes()
+    await bench.look()
+    [refusal] = await retention_guard.refusals(bench.db)
+    assert ("imin", "main", "bodies") == refusal.walk
+    assert "would remove 100 % of the account's bodies" in refusal.sentence
+    assert "penstock retention allow" in refusal.sentence
+    assert 101 == await bench.db.fetchval("SELECT count(*) FROM events WHERE body IS NOT NULL")
+
+    assert [refusal.walk] == list(await retention_guard.allow(bench.db, "imin"))
+    await bench.look()
+    assert 0 == await bench.db.fetchval("SELECT count(*) FROM events WHERE body IS NOT NULL")
+    assert not await retention_guard.refusals(bench.db)
+
+
+async def test_the_first_round_after_an_upgrade_asks_nothing(bench: Bench) -> None:
+    """A version that did not note how far it had come removed all the same: what it would remove now is little."""
+    for _ in range(retention_guard.FEW_ROWS + 1):
+        await bench.event(15)
+    await bench.db.execute(
+        "INSERT INTO retention (provider, account, what, removed) VALUES ('imin', 'main', 'bodies', 101)"
+    )
+    await bench.look()
+    assert not await retention_guard.refusals(bench.db)
+
+
+async def test_nothing_is_removed_while_the_clocks_are_apart(bench: Bench) -> None:
+    """One of them is wrong: which, a person has to say. When they agree it goes on by itself."""
+    await bench.event(100)
+    theirs = await retention_guard.now(bench.db)
+    assert not await retention_guard.clocks_agree(bench.db, theirs, theirs + timedelta(days=366))
+    [refusal] = await retention_guard.refusals(bench.db)
+    assert "more than an hour apart" in refusal.sentence
+    assert [] == list(await retention_guard.allow(bench.db))
+
+    assert 0 < await bench.look()
+    assert not await retention_guard.refusals(bench.db)
+
+
+# ── history ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_a_hand_over_that_is_replayed_meanwhile_keeps_its_change(bench: Bench, database_url: str) -> None:
+    """An operator hands over again at the moment in which retention looks: both stay."""
+    change, _ = await bench.change(30, 1), await bench.change(1, 2)
+    await bench.db.execute("INSERT INTO handlers (name, cursor) VALUES ('quick', 2)")
+    await bench.db.execute(
+        "INSERT INTO handovers (handler, change_id, seq, lane, state) VALUES ('quick', $1, 1, 1, 'done')", change
+    )
+    operator = await asyncpg.connect(database_url)
+    async with operator.transaction():
+        await operator.execute("UPDATE handovers SET state = 'pending'")
+        looking = asyncio.create_task(bench.look())
+        waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        while not await operator.fetchval(waits):
+            await operator.execute("SELECT pg_stat_clear_snapshot()")
+            await asyncio.sleep(0.01)
+    await looking
+    await operator.close()
+
+    assert change in await bench.ids("changes")
+    assert {"pending"} == await bench.ids("handovers", "state")
+
+
+async def test_replays_and_reconciliations_go_with_the_age_of_events(bench: Bench) -> None:
+    """Ended or broken off; of each account's reconciliations the newest that ended stays, however old."""
+    await bench.event(1)
+    for days in (31, 29):
+        await bench.db.execute(
+            """
+            INSERT INTO replays (what, asked, until, reason, who, moved_at)
+            VALUES ('events', '{}', now(), '', $1::text, now() - make_interval(days => $1::int))
+            """.replace("$1::text", f"'{days}'"),
+            days,
+        )
+    for days, ended in ((50, True), (40, False), (35, True)):
+        walk = await bench.db.fetchval(
+            """
+            INSERT INTO reconciliations (provider, account, dry_run, moved_at, finished_at)
+            VALUES ('imin', 'main', false, now() - make_interval(days => $1), CASE WHEN $2 THEN now() END) RETURNING id
+            """,
+            days,
+            ended,
+        )
+        await bench.db.execute("INSERT INTO reconciliation_sights VALUES ($1, 'thing', 'a', '{}')", walk)
+
+    await bench.look()
+
+    assert {"29"} == await bench.ids("replays", "who")
+    [left] = await bench.db.fetch("SELECT id, now() - moved_at < interval '36 days' AS newest FROM reconciliations")
+    assert left["newest"]
+    assert {left["id"]} == await bench.ids("reconciliation_sights", "reconciliation")
+
+
+async def test_calls_that_no_event_leads_to_go_and_others_do_not(bench: Bench) -> None:
+    """What an older version left behind: finished calls without a link; one that runs is left to its commit."""
+    event = await bench.event(1)
+    for path, state, linked in (("/lone", "done", False), ("/running", "running", False), ("/linked", "done", True)):
+        call = Call(path, "thing")
+        wanted = opening.by_resource([opening.Wanted("imin", "main", call, [event])])
+        async with bench.db.transaction():
+            [opened] = await opening.open_fetches(bench.db, wanted, 0.0)
+        for step in ("running", state) if state != "running" else ("running",):
+            await bench.db.execute("UPDATE fetches SET state = $2 WHERE id = $1", opened.id, step)
+        if not linked:
+            await bench.db.execute("DELETE FROM event_fetches WHERE fetch_id = $1", opened.id)
+
+    await bench.look()
+
+    assert {"/running", "/linked"} == await bench.ids("fetches", "path")

@@ -16,7 +16,7 @@ from shared.sealing import BrokenSeal
 from shared.store.planning import ClaimedEvent, Planned, PutOff
 from shared.store.postgres import AWAY
 from workers.backoff import wait_seconds
-from workers.follow_up.blobs import keep_blobs
+from workers.follow_up.blobs import put_blobs
 from workers.follow_up.privacy import sealed
 from workers.process import WorkerProcess
 
@@ -76,7 +76,7 @@ async def _read(process: WorkerProcess, event: ClaimedEvent) -> Planned:
         asked = _bounded(follow_up.plan(read, delivery, account), process.watch.current.following_up.max_calls)
     except Unreadable as error:
         return Planned(event, types, parked=(error.reason, error.detail))
-    await keep_blobs(process, event.provider, event.account, asked.blobs, lambda _: event.id)
+    await put_blobs(process, (event.provider, event.account), asked.blobs, event.id)
     records, calls = await sealed(process, event.provider, event.account, asked.records, asked.calls)
     return Planned(event, types, follow_up.identity(read), calls, records)
 

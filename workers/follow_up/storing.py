@@ -5,7 +5,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
-from uuid import NAMESPACE_URL, uuid5
 
 import asyncpg
 import structlog
@@ -18,7 +17,7 @@ from shared.store.fetching import Result
 from shared.store.postgres import AWAY, is_about_data
 from shared.store.records.recognising import NotAsBefore
 from shared.store.records.refusals import find_refused, words
-from workers.follow_up.blobs import keep_blobs
+from workers.follow_up.blobs import put_blobs
 from workers.follow_up.privacy import sealed_result
 from workers.follow_up.recognising import read_after_all
 from workers.follow_up.verdicts import again
@@ -43,8 +42,7 @@ async def prepare(process: WorkerProcess, result: Result) -> Result:
     """The result as it is stored: its blobs kept, what is private sealed. What goes wrong with it is its verdict."""
     fetch = result.fetch
     try:
-        blobs, account = result.outcome.blobs, (fetch.provider, fetch.account)
-        await keep_blobs(process, *account, blobs, lambda blob: uuid5(NAMESPACE_URL, blob.key))
+        await put_blobs(process, (fetch.provider, fetch.account), result.outcome.blobs)
         # One with rows that were set aside is not known when it comes again: they would not be told of.
         return await sealed_result(process, replace(result, seen=None) if result.outcome.set_aside else result)
     except Exception as error:  # noqa: BLE001 - told by the verdict

@@ -66,6 +66,9 @@ class RelayMetrics:
             "penstock_handover_oldest_due_seconds", "For how long the oldest hand-over has been due", "handler"
         )
         self._parked = gauge("penstock_handovers_parked", "Hand-overs that wait for a person, up to 10,000", "handler")
+        self._retention = gauge(
+            "penstock_retention_refused", "What retention does not remove until somebody has looked at it"
+        )
         self._open: set[tuple[str, str, str]] = set()
         self._handlers: set[str] = set()
         self._planned: set[str] = set()
@@ -125,6 +128,10 @@ class RelayMetrics:
         """Which accounts are silent and which speak."""
         for (provider, account), is_silent in accounts.items():
             self._silent.labels(provider, account).set(is_silent)
+
+    def retention(self, refused: int) -> None:
+        """So much is not removed until somebody has looked at it."""
+        self._retention.set(refused)
 
     def handlers(self, found: Mapping[str, tuple[float, int]]) -> None:
         """By handler: for how long its oldest hand-over has been due, and how many are parked."""

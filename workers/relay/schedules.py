@@ -4,29 +4,36 @@ Each on a connection of its own; any number of relays may run, for rows and lock
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
 
 import structlog
+from redis.asyncio import Redis
 
 from shared.blobs import BlobStore
 from shared.budgets import open_budgets
 from shared.errors import PenstockError, StoreAway
 from shared.providers.account import AccountSettings
 from shared.providers.paybook.settings import PaybookAccount
+from shared.redis_clients import open_redis
 from shared.sealing import Keys
 from shared.settings import Settings
+from shared.spool import Spool
+from shared.store import retention_guard
 from shared.store.gaps import rhythms, walks
 from shared.store.postgres import Connection, connect_once
 from shared.watching import ConfigurationWatch
 from workers.relay.duties import Duty
+from workers.relay.metrics import relay_metrics
 from workers.relay.retaining import Retaining
 
 
 log = structlog.get_logger("penstock.relay")
 
 LOOK_SECONDS = 15.0
+REDIS_SECONDS = 2.0
 AGAIN_SECONDS = 600.0
 """A walk that stopped goes on after this time."""
 PATIENCE_SECONDS = 600.0
@@ -45,6 +52,7 @@ class Schedules:
         self._progressed = progressed
         self._not_before: dict[tuple[str, str], float] = {}
         self._looked_at: dict[str, float] = {}
+        self._refused: list[retention_guard.Refusal] = []
 
     def duties(self) -> Sequence[Duty]:
         """Each with a connection of its own, which may hold a lock for longer than a transaction."""
@@ -114,7 +122,32 @@ class Schedules:
     async def retain(self, connection: Connection) -> None:
         """Remove what is older than the settings say."""
         blobs = BlobStore.open(self._settings.blobs, Keys.parse(self._settings.encryption_keys))
-        await Retaining(connection, blobs, self._watch.current).look()
+        async with self._redis() as redis:
+            spool = Spool(redis) if redis else None
+            await Retaining(connection, blobs, self._watch.current, spool=spool).look()
+        refused = await retention_guard.refusals(connection)
+        relay_metrics().retention(len(refused))
+        for refusal in refused:
+            if refusal not in self._refused:
+                log.warning(
+                    "retention does not remove what is old",
+                    provider=refusal.walk.provider,
+                    account=refusal.walk.account,
+                    what=refusal.walk.what,
+                    reason=refusal.sentence,
+                )
+        self._refused = refused
+
+    @asynccontextmanager
+    async def _redis(self) -> AsyncIterator[Redis | None]:
+        if self._settings.redis_url is None:
+            yield None
+            return
+        redis = open_redis(self._settings.redis_url.get_secret_value(), seconds=REDIS_SECONDS)
+        try:
+            yield redis
+        finally:
+            await redis.aclose()
 
     async def watch_registrations(self, connection: Connection) -> None:
         """Look at what is registered at Paybook, and mend it where the settings say so."""

@@ -15,13 +15,19 @@ _LOCK = 0x70656E73746F636B  # "penstock"
 _AT_ONCE = 10_000
 
 # The inner LIMIT keeps the planner from drawing numbers before the rows are sorted. Rows that others have written but
-# not committed yet are not seen here; they get higher numbers in a later round, which is the point. So does a row that
-# somebody writes to meanwhile (an erasure): it is not where it was found any more.
+# not committed yet are not seen here; they get higher numbers in a later round, which is the point. Nobody writes to a
+# row without a number meanwhile (``hold_numbering``): it would not be where it was found, and a later change of the
+# same record would get the lower number.
 _NUMBER = """
     WITH late AS MATERIALIZED (SELECT ctid FROM changes WHERE seq IS NULL ORDER BY id LIMIT $1),
          numbered AS MATERIALIZED (SELECT ctid, nextval('change_numbers') AS seq FROM late)
     UPDATE changes SET seq = numbered.seq FROM numbered WHERE changes.ctid = numbered.ctid
 """
+
+
+async def hold_numbering(connection: "Connection") -> None:
+    """Let nothing be numbered until the caller's transaction ends: for whoever writes to changes without a number."""
+    await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
 
 
 async def number_backlog(connection: "Connection", seconds: float, at_once: int = _AT_ONCE) -> int:
@@ -45,7 +51,7 @@ async def number_changes(connection: "Connection", limit: int = _AT_ONCE) -> int
     """
     async with connection.transaction(isolation="read_committed"):
         # a statement of its own: the next one's snapshot must begin after the lock is ours
-        await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
+        await hold_numbering(connection)
         # from the index: with a young table's statistics the planner would sort the whole backlog in every round
         await connection.execute("SET LOCAL enable_sort = off")
         status = await connection.execute(_NUMBER, limit, timeout=STATEMENT_SECONDS)
