@@ -3,14 +3,13 @@
 import asyncio
 from collections import Counter
 
-import asyncpg
 import httpx
 
 from installation import Installation
 from ops.installation import running as noted_installation
 from ops.lab.deliveries import Delivery
 from ops.lab.faults import Fault
-from shared.store.postgres import for_asyncpg
+from shared.store.postgres import connect_once
 from support.conditions import HANG_SECONDS
 
 
@@ -53,7 +52,7 @@ def fetched_after_their_end(installation: Installation, credential: str) -> list
     async def finished() -> dict[str, float]:
         noted = noted_installation(installation.folder / ".penstock")
         assert noted
-        connection = await asyncpg.connect(for_asyncpg(noted.database_url))
+        connection = await connect_once(noted.database_url)
         try:
             rows = await connection.fetch(
                 "SELECT path, extract(epoch FROM max(finished_at))::float8 AS at FROM fetches"
