@@ -31,8 +31,8 @@ _EVENTS: Final = {
     " back, or discard it",
     "body-missing": "its body is not where it was kept: bring the file or object back (from a backup) and replay it, or"
     " ask the provider to send it again and discard it",
-    "row-set-aside": "all but the named rows is stored: ask the provider about those; replay it after an update that can"
-    " read or store them",
+    "row-set-aside": "all but the named rows is stored: ask the provider about those; replay it after an update that"
+    " can read or store them",
     "account-removed": "its account is not in the settings any more: it goes on by itself when the account returns, or"
     " discard it",
     "poison": "it took its worker process down each time: report it with the worker's log, replay it after an update,"

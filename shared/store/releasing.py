@@ -100,12 +100,14 @@ async def _fetches(
 ) -> None:
     """Make fetches due again; one that was asked for anew meanwhile is merged into that one, suspicion and all.
 
-    What was asked for anew of a resource that has now proved to be poison waits: one more death alone parks it too.
+    What was asked for anew of a resource that has now proved to be poison waits: one more death alone parks it too. The
+    attempt that was not stored is given back: it says nothing about the API.
     """
     poisonous = await connection.fetch(
         """
         WITH lost AS (
-            SELECT id, claimed_by, resource, attempts, suspect OR $3 AS suspect, suspect AS was_suspect,
+            SELECT id, claimed_by, resource, greatest(attempts - 1, 0) AS attempts,
+                   suspect OR $3 AS suspect, suspect AS was_suspect,
                    suspect AND claimed_by = ANY($4) AS counted,
                    deaths + CASE WHEN suspect AND claimed_by = ANY($4) THEN 1 ELSE 0 END AS deaths
             FROM fetches WHERE claimed_by = ANY($1) AND id <> ALL($2) ORDER BY id FOR UPDATE
@@ -143,10 +145,10 @@ async def _fetches(
                 error_reason = CASE WHEN lost.deaths < $5 THEN f.error_reason ELSE 'poison' END,
                 error_detail = CASE WHEN lost.deaths < $5 THEN f.error_detail ELSE $6 END,
                 claimed_by = NULL, token = NULL, due_at = now(), queue_at = now(),
-                suspect = lost.suspect, deaths = lost.deaths
+                suspect = lost.suspect, deaths = lost.deaths, attempts = lost.attempts
             FROM lost WHERE f.id = lost.id AND f.id NOT IN (SELECT id FROM merged)
         )
-        SELECT l.event_id, f.path FROM lost JOIN fetches f ON f.id = lost.id
+        SELECT f.id, l.event_id, f.path FROM lost JOIN fetches f ON f.id = lost.id
         JOIN event_fetches l ON l.fetch_id = lost.id WHERE lost.deaths >= $5
         ORDER BY l.event_id
         """,
@@ -159,7 +161,11 @@ async def _fetches(
         POISON_AGAIN,
         known,
     )
-    await timeline.write(
-        connection, [(row["event_id"], "fetch-failed", f"GET {row['path']}: {_FETCH_POISON}") for row in poisonous]
-    )
-    await finishing.settle_events(connection, sorted({row["event_id"] for row in poisonous}))
+    events: dict[int, list[UUID]] = {}
+    for row in poisonous:
+        events.setdefault(row["id"], []).append(row["event_id"])
+    told = {row["id"]: finishing.Told("fetch-failed", f"GET {row['path']}: {_FETCH_POISON}") for row in poisonous}
+    first = finishing.within_bounds(events)
+    lines = [(event, *told[fetch]) for fetch, ids in first.items() for event in ids]
+    await finishing.settle_events(connection, sorted({event for event, _, _ in lines}), lines)
+    await finishing.leave_the_rest(connection, events, first, told)

@@ -48,6 +48,20 @@ async def test_the_claims_of_a_dead_process_are_due_again(db: Connection, receiv
     assert 1 == await db.fetchval("SELECT count(*) FROM timeline WHERE step = 'done' GROUP BY event_id LIMIT 1")
 
 
+async def test_an_attempt_that_was_not_stored_is_given_back(db: Connection, receive: Receive) -> None:
+    """Whether its process died or lets it go: what we could not keep says nothing about the API."""
+    process = await worker(db)
+    await receive()
+    await plan(db, process, Call("/v1/customers/1", "customer"))
+    for dies in (True, False):
+        process = await worker(db)
+        [fetch] = await claim_fetches(db, process)
+        assert 1 == fetch.attempts
+        await (die(db, process) if dies else leases.give_back(db, process, (), ()))
+        [row] = await fetch_rows(db)
+        assert ("pending", 0) == (row["state"], row["attempts"])
+
+
 async def test_the_lease_of_a_process_that_is_known_to_be_dead_ends_at_once(db: Connection, receive: Receive) -> None:
     """Its claims are due again as suspects, however lately it beat; of a process without a lease nothing is left."""
     (event,) = await receive()
