@@ -27,7 +27,7 @@ from shared.queue import queue_of
 from shared.sealing import Keys, UnknownKey
 from shared.settings import Settings
 from shared.store import keys as data_keys
-from shared.store import leases
+from shared.store import known_accounts, leases
 from shared.store.fetching import ClaimedFetch
 from shared.store.planning import ClaimedEvent
 from shared.store.postgres import AWAY, Connection, Pool, connect_once, open_pool
@@ -146,6 +146,7 @@ class WorkerProcess:
             asyncio.create_task(self.watch.run()),
             asyncio.create_task(probing.run()),
             asyncio.create_task(data_keys.keep(database_url, self.keys, tuple)),
+            asyncio.create_task(known_accounts.keep(database_url, self.watch)),
         ]
 
     async def _close(self) -> None:

@@ -29,6 +29,7 @@ INGRESS: Final[Grants] = {
     "tallies": "INSERT",
     "quarantine": "INSERT, SELECT (source, bytes)",
     "data_keys": _SEAL,
+    "known_accounts": _KEEP,
 }
 
 WORKER: Final[Grants] = {
@@ -47,6 +48,7 @@ WORKER: Final[Grants] = {
     "tallies": "INSERT",
     "installation": _READ,
     "data_keys": _SEAL,
+    "known_accounts": _KEEP,
 }
 
 RELAY: Final[Grants] = {
@@ -61,13 +63,16 @@ RELAY: Final[Grants] = {
     "handlers": _KEEP,
     "installation": _READ,
     "data_keys": _SEAL,
+    "known_accounts": _KEEP,
+    "settings_trouble": _ALL,
 }  # fmt: skip
 
 CONSOLE: Final[Grants] = {
     **dict.fromkeys(
         (
             "identities", "records", "changes", "once_marks", "worker_processes", "retention",
-            "reconciliations", "rhythms", "registrations", "installation", "alembic_version",
+            "reconciliations", "rhythms", "registrations", "installation", "alembic_version", "known_accounts",
+            "settings_trouble",
         ),
         _READ,
     ),

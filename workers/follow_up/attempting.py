@@ -42,7 +42,11 @@ _UNREADABLE: dict[type[Exception], tuple[str, Trouble | None]] = {
 
 
 async def attempt(process: WorkerProcess, fetch: ClaimedFetch) -> Result | None:
-    """One attempt at one fetch, up to what is to be stored of it; None when its claim was lost on the way."""
+    """One attempt at one fetch, up to what is to be stored of it.
+
+    None when its claim was lost on the way, or the settings of its account have vanished: then the next beat gives it
+    back.
+    """
     # Each attempt is a task of its own, and so is what is bound.
     structlog.contextvars.bind_contextvars(
         provider=fetch.provider,
@@ -53,7 +57,10 @@ async def attempt(process: WorkerProcess, fetch: ClaimedFetch) -> Result | None:
     configuration = process.watch.current
     account = configuration.account(fetch.provider, fetch.account)
     if account is None or fetch.provider not in PROVIDERS:
-        detail = f"the account {fetch.account} is not configured any more"
+        if not process.watch.is_removed(fetch.provider, fetch.account):
+            process.watch.doubt(fetch.provider, fetch.account)
+            return None
+        detail = f"the account {fetch.account} was removed"
         return Result(fetch, "failed", reason="account-removed", detail=detail, counted=False, called=False)
     if fetch.call.page > configuration.following_up.max_pages:
         detail = f"the chain went past {configuration.following_up.max_pages} pages; what it brought is kept"

@@ -20,12 +20,15 @@ if TYPE_CHECKING:
 log = structlog.get_logger("penstock.plan")
 
 
-async def read(process: WorkerProcess, event: ClaimedEvent) -> Planned:
-    """What one event asks for; whatever is wrong with it parks it and leaves its neighbours alone."""
+async def read(process: WorkerProcess, event: ClaimedEvent) -> Planned | None:
+    """What one event asks for; whatever is wrong with it parks it and leaves its neighbours alone.
+
+    None: it waits, for the settings of its account have vanished; the next beat gives it back.
+    """
     provider = PROVIDERS.get(event.provider)
     account = process.watch.current.account(event.provider, event.account)
     if provider is None or account is None:
-        return Planned(event, parked=("account-removed", f"the account {event.account} is not configured any more"))
+        return _without_account(process, event)
     follow_up: FollowUp[Any, Any] = provider.follow_up
     types: Sequence[str] = ()
     try:
@@ -55,6 +58,13 @@ async def read(process: WorkerProcess, event: ClaimedEvent) -> Planned:
         )
         return Planned(event, types=types, parked=("poison", f"planning failed: {type(error).__name__}"))
     return Planned(event, types, follow_up.identity(read), calls, records)
+
+
+def _without_account(process: WorkerProcess, event: ClaimedEvent) -> Planned | None:
+    if process.watch.is_removed(event.provider, event.account):
+        return Planned(event, parked=("account-removed", f"the account {event.account} was removed"))
+    process.watch.doubt(event.provider, event.account)
+    return None
 
 
 def _bounded(asked: Plan, most: int) -> Plan:

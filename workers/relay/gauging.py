@@ -34,6 +34,7 @@ async def keep_gauges(database_url: str, redis_url: str, watch: ConfigurationWat
     budgets = Budgets(redis_url)
     try:
         while True:
+            metrics.settings(watch)
             try:
                 connection = await connect_once(database_url)
                 try:

@@ -10,7 +10,9 @@ from typing import Any, Final
 
 from prometheus_client import REGISTRY, CollectorRegistry, Gauge
 
+from shared.settings_metrics import SettingsMetrics
 from shared.store.lifecycle import EVENT_STATES
+from shared.watching import ConfigurationWatch
 
 
 MOST_ACCOUNTS: Final = 200
@@ -46,12 +48,17 @@ class RelayMetrics:
             "penstock_handover_oldest_due_seconds", "For how long the oldest hand-over has been due", "handler"
         )
         self._parked = gauge("penstock_handovers_parked", "Hand-overs that wait for a person, up to 10,000", "handler")
+        self._settings = SettingsMetrics(registry)
         self._open: set[tuple[str, str, str]] = set()
         self._handlers: set[str] = set()
 
     def ticked(self) -> None:
         """A tick was finished."""
         self._ticked.set_to_current_time()
+
+    def settings(self, watch: ConfigurationWatch) -> None:
+        """Whether the settings in force are those of the file."""
+        self._settings.show(watch)
 
     def backlog(self, progress: Iterable[Mapping[str, Any]]) -> None:
         """What ``shared.store.tallying.progress`` found."""

@@ -108,7 +108,9 @@ class _Schedules:
             log.info("reconciled", provider=provider, account=account.name, **counts)
 
     async def retain(self, connection: Connection) -> None:
-        """Remove what is older than the settings say."""
+        """Remove what is older than the settings say; nothing while some have vanished, for they may have said more."""
+        if self._watch.missing:
+            return
         blobs = BlobStore.open(self._settings.blobs, Keys.parse(self._settings.encryption_keys))
         await Retaining(connection, blobs, self._watch.current).look()
 
