@@ -28,6 +28,8 @@ Reason = Literal[
     "endless-pages",
     "account-removed",
     "poison",
+    "body-missing",
+    "row-set-aside",
 ]
 
 

@@ -260,13 +260,27 @@ class Answer:
         return self.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
+class SetAside(NamedTuple):
+    """One row of an answer that cannot be read or stored: ``what`` names it, ``why`` says what is wrong with it.
+
+    Neither holds a value of the row, which may be personal.
+    """
+
+    what: str
+    why: str
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What an answer means: records to upsert, further pages to fetch, blobs that the records refer to."""
+    """What an answer means: records to upsert, further pages to fetch, blobs that the records refer to.
+
+    ``set_aside`` are the rows of which it does not know what they mean; their neighbours are records.
+    """
 
     records: Sequence[Record] = ()
     next: Sequence[Call] = ()
     blobs: Sequence[Blob] = ()
+    set_aside: Sequence[SetAside] = ()
 
 
 # ── reconcile ─────────────────────────────────────────────────────────────────────────────────────────────────────

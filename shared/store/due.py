@@ -9,7 +9,9 @@ from shared.store.fairness import any_due
 from shared.store.postgres import Connection
 
 
-EVENT_WAITS: Final = "state = 'received' AND claimed_by IS NULL AND NOT suspect"
+EVENT_WAITS: Final = "state = 'received' AND claimed_by IS NULL AND NOT suspect AND due_at IS NULL"
+"""What was put off has a time, and is due once the relay has taken that away."""
+EVENT_SUSPECT: Final = "state = 'received' AND claimed_by IS NULL AND suspect AND due_at IS NULL"
 FETCH_OPEN: Final = "state IN ('pending', 'waiting')"
 FETCH_WAITS: Final = f"{FETCH_OPEN} AND NOT suspect"
 FETCH_DUE: Final = """
@@ -23,8 +25,7 @@ _LOOK: Final = f"""
         ) AS events,
         {any_due("fetches", FETCH_WAITS, "due_at", FETCH_DUE)} AS fetches,
         EXISTS (
-            SELECT FROM events WHERE provider = $1 AND state = 'received' AND claimed_by IS NULL AND suspect
-            ORDER BY id OFFSET 0
+            SELECT FROM events WHERE provider = $1 AND {EVENT_SUSPECT} ORDER BY id OFFSET 0
         ) OR EXISTS (
             SELECT FROM fetches WHERE provider = $1 AND {FETCH_OPEN} AND suspect AND {FETCH_DUE}
         ) AS suspects

@@ -4,11 +4,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 import msgspec
 
+from shared.errors import Reason
 from shared.providers.interface import Call, Outcome
 from shared.store import finishing, opening, waiting
 from shared.store.due import FETCH_DUE, FETCH_OPEN, FETCH_WAITS
@@ -19,6 +20,8 @@ from shared.store.records.sighting import Row, Sighting
 
 
 EVENTS_NAMED = 5
+ASIDES_TOLD = 10
+SET_ASIDE: Final[Reason] = "row-set-aside"
 
 
 class ClaimedFetch(NamedTuple):
@@ -75,6 +78,15 @@ class Result:
         return recognising.Known(_resource(self.fetch), self.seen.digest, self.seen.records, self.fetch.read_at)
 
     @property
+    def error(self) -> tuple[str | None, str]:
+        """Reason and detail as they stand on the fetch; of an answer that is stored, what was set aside of it."""
+        aside = self.outcome.set_aside
+        if not aside:
+            return self.reason, self.detail
+        rows = len(aside) + self.records
+        return SET_ASIDE, f"{len(aside):,} of {rows:,} rows cannot be stored: {aside[0].what}: {aside[0].why}"
+
+    @property
     def records(self) -> int:
         """How many records the answer held."""
         return self.known.records if self.known else len(self.outcome.records)
@@ -117,8 +129,31 @@ async def claim(
         rows = await connection.fetch(_CLAIM, provider, *room.columns(), after, worker, suspects)
         if again := [row["id"] for row in rows if row["was"] == "waiting"]:
             await connection.execute("SET LOCAL enable_sort = on")
-            await finishing.settle_events(connection, await finishing.events_of(connection, again))
+            await _go_on(connection, again)
     return [_claimed(row) for row in rows]
+
+
+async def _go_on(connection: Connection, fetches: Sequence[int]) -> None:
+    """The events of calls that waited are worked on again."""
+    events = await _events_by_fetch(connection, fetches)
+    first = finishing.within_bounds(events)
+    await finishing.settle_events(connection, _all(first))
+    await finishing.leave_the_rest(connection, events, first)
+
+
+async def _events_by_fetch(connection: Connection, fetches: Sequence[int]) -> dict[int, list[UUID]]:
+    rows = await connection.fetch(
+        "SELECT fetch_id, event_id FROM event_fetches WHERE fetch_id = ANY($1) ORDER BY event_id", fetches
+    )
+    events: dict[int, list[UUID]] = {}
+    for row in rows:
+        events.setdefault(row["fetch_id"], []).append(row["event_id"])
+    return events
+
+
+def _all(events: Mapping[int, Sequence[UUID]]) -> list[UUID]:
+    """In the order in which they are locked."""
+    return sorted({event for ids in events.values() for event in ids})
 
 
 async def begin_anew(connection: Connection, fetch: ClaimedFetch) -> ClaimedFetch | None:
@@ -174,11 +209,17 @@ async def commit(connection: Connection, results: Sequence[Result], coalesce_sec
             for call in result.outcome.next
         )
         opened = await opening.open_fetches(connection, wanted, coalesce_seconds)
-        told = [(event, *_line(result)) for result in results for event in events[result.fetch.id]]
-        told += [line for fetch in opened for line in fetch.told]
-        waiting_too = await finishing.events_of(connection, [*heirs.values()]) if heirs else []
-        told += await _joined(connection, results, heirs, events)
-        done = await finishing.settle_events(connection, sorted({*(event for event, _, _ in told), *waiting_too}), told)
+        # One that was merged left its events to the newer one, which may have more.
+        concerned = {fetch: ids for fetch, ids in events.items() if fetch not in heirs}
+        concerned |= await _events_by_fetch(connection, [*heirs.values()]) if heirs else {}
+        first = finishing.within_bounds(concerned)
+        named = _all(first)
+        told = [line for result in results for line in _lines(result, heirs, events, first)]
+        among = set(named)
+        told += [line for fetch in opened for line in fetch.told if line[0] in among]
+        done = await finishing.settle_events(connection, named, told)
+        lines = {heirs.get(result.fetch.id, result.fetch.id): finishing.Told(*_line(result)) for result in results}
+        await finishing.leave_the_rest(connection, concerned, first, lines)
         return Stored(opened, done)
 
 
@@ -213,20 +254,31 @@ async def _held(connection: Connection, results: Sequence[Result]) -> Mapping[in
     return {row["id"]: row["events"] for row in rows}
 
 
-async def _joined(
-    connection: Connection,
-    results: Sequence[Result],
+def _lines(
+    result: Result,
     heirs: Mapping[int, int],
     events: Mapping[int, Sequence[UUID]],
+    first: Mapping[int, Sequence[UUID]],
 ) -> list[tuple[UUID, str, str]]:
-    """Tell those who asked while a call was under way that they wait with it now; ``events`` know it already."""
-    lines: list[tuple[UUID, str, str]] = []
-    for result in results:
-        if (heir := heirs.get(result.fetch.id)) is not None:
-            others = set(await finishing.events_of(connection, [heir])) - set(events[result.fetch.id])
-            wait = waiting.words(result.reason, result.wait_seconds, result.detail)
-            lines += waiting.joined(sorted(others), result.fetch.call.path, wait)
+    """What a fetch's ``first`` events are told; those that asked while the call was under way, that they wait now."""
+    fetch = result.fetch
+    mine = set(events[fetch.id])
+    named = first[heirs.get(fetch.id, fetch.id)]
+    step, detail = _line(result)
+    lines = [(event, step, detail) for event in named if event in mine]
+    lines += [(event, "set-aside", aside) for event in named if event in mine for aside in _asides(result)]
+    others = [event for event in named if event not in mine]
+    if others:
+        wait = waiting.words(result.reason, result.wait_seconds, result.detail)
+        lines += waiting.joined(others, fetch.call.path, wait)
     return lines
+
+
+def _asides(result: Result) -> Sequence[str]:
+    """What was set aside of an answer, a sentence each, as many as are shown."""
+    aside = result.outcome.set_aside
+    sentences = [f"{each.what}: {each.why}" for each in aside[:ASIDES_TOLD]]
+    return [*sentences, f"and {len(aside) - ASIDES_TOLD:,} more"] if len(aside) > ASIDES_TOLD else sentences
 
 
 async def _update(connection: Connection, results: Sequence[Result]) -> Mapping[int, int]:
@@ -315,8 +367,8 @@ def _columns(results: Sequence[Result]) -> tuple[list[object], ...]:
         [result.fetch.id for result in results],
         [result.state for result in results],
         [result.status for result in results],
-        [result.reason for result in results],
-        [result.detail for result in results],
+        [result.error[0] for result in results],
+        [result.error[1] for result in results],
         [timedelta(seconds=result.wait_seconds) for result in results],
         [result.counted for result in results],
     )
@@ -328,7 +380,8 @@ def _line(result: Result) -> tuple[str, str]:
         case "done":
             more = f", {len(result.outcome.next)} more to fetch" if result.outcome.next else ""
             known = " as before" if result.known else ""
-            return "fetched", f"{call}: {result.detail or result.status}, {result.records} records{known}{more}"
+            aside = f", {len(result.outcome.set_aside)} set aside" if result.outcome.set_aside else ""
+            return "fetched", f"{call}: {result.detail or result.status}, {result.records} records{known}{aside}{more}"
         case "waiting":
             if not result.called:
                 return "waiting", waiting.words(result.reason, result.wait_seconds, result.detail)

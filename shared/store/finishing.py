@@ -1,50 +1,74 @@
-"""The state of an event follows from the states of its fetches; this is the one place that says how."""
+"""The state of an event follows from the states of its fetches; this is the one place that says how.
 
-from collections.abc import Sequence
+A commit settles as many events as a transaction may hold. Where very many share a fetch (a thing that was told of again
+and again while its API was down), the rest is left to the relay: their state is derived, so it may lag by seconds.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple
 from uuid import UUID
 
 from shared.store import timeline
 from shared.store.postgres import Connection
 
 
+AT_ONCE: Final = 1000
+"""So many events are settled in one transaction at most."""
+
 _LOCK = "SELECT id, state FROM events WHERE id = ANY($1) ORDER BY id FOR UPDATE"
 
-# What the events' states were is told and not asked again: a condition on them would let a plan that was made while the
-# tables were young read every unfinished event (the partial index), and the connection would keep it. For the same
-# reason the fetches are looked up event by event, and events are named by id twice.
+_OF_FETCHES = "FROM event_fetches l JOIN fetches f ON f.id = l.fetch_id WHERE l.event_id = e.id"
+_DERIVED = """
+    CASE WHEN bool_or(f.state = 'waiting') THEN 'waiting'
+         WHEN bool_or(f.state IN ('pending', 'running')) THEN 'processing'
+         WHEN bool_or(f.error_reason IN ('account-removed', 'poison')) THEN 'parked'
+         WHEN bool_or(f.state = 'failed') THEN 'failed'
+         ELSE 'done' END
+"""
+# What decided is told: that the account is gone, then poison, then the first failure, then what was set aside of an
+# answer whose rest is stored.
+_TOLD_FIRST = """
+    ORDER BY f.error_reason = 'account-removed' DESC, f.error_reason = 'poison' DESC, f.state = 'failed' DESC, f.id
+"""
+_ENDED = "state IN ('done', 'failed', 'parked')"
+# The rows are named once, by their ids, and nothing is joined to them: what it costs grows as their number does, with
+# whatever plan. (A join could read all unfinished events, by a plan that was made while the table was young.)
 _SETTLE = f"""
 WITH settled AS (
-    UPDATE events e SET
-        state = j.state,
-        finished_at = CASE WHEN j.state IN ('done', 'failed', 'parked') THEN now() END,
-        error_reason = CASE WHEN j.state IN ('failed', 'parked') THEN j.reason END,
-        error_detail = CASE WHEN j.state IN ('failed', 'parked') THEN j.detail END
-    FROM unnest($1::uuid[], $2::text[]) AS planned (id, was) CROSS JOIN LATERAL (
-        SELECT CASE
-                WHEN bool_or(f.state = 'waiting') THEN 'waiting'
-                WHEN bool_or(f.state IN ('pending', 'running')) THEN 'processing'
-                WHEN bool_or(f.error_reason IN ('account-removed', 'poison')) THEN 'parked'
-                WHEN bool_or(f.state = 'failed') THEN 'failed'
-                ELSE 'done' END AS state,
-            (array_agg(f.error_reason ORDER BY f.error_reason = 'account-removed' DESC, f.error_reason = 'poison'
-                       DESC, f.id) FILTER (WHERE f.state = 'failed'))[1] AS reason,
-            (array_agg(f.error_detail ORDER BY f.error_reason = 'account-removed' DESC, f.error_reason = 'poison'
-                       DESC, f.id) FILTER (WHERE f.state = 'failed'))[1] AS detail
-        FROM event_fetches l JOIN fetches f ON f.id = l.fetch_id WHERE l.event_id = planned.id
-    ) AS j
-    WHERE e.id = ANY($1) AND e.id = planned.id AND j.state <> planned.was
+    UPDATE events e SET (state, finished_at, error_reason, error_detail) = (
+        SELECT state, CASE WHEN {_ENDED} THEN now() END, CASE WHEN {_ENDED} THEN reason END,
+               CASE WHEN {_ENDED} THEN detail END
+        FROM (
+            SELECT {_DERIVED} AS state,
+                   (array_agg(f.error_reason {_TOLD_FIRST}) FILTER (WHERE f.error_reason IS NOT NULL))[1] AS reason,
+                   (array_agg(f.error_detail {_TOLD_FIRST}) FILTER (WHERE f.error_reason IS NOT NULL))[1] AS detail
+            {_OF_FETCHES}
+        ) AS derived
+    )
+    WHERE e.id = ANY($1) AND e.state <> (SELECT {_DERIVED} {_OF_FETCHES})
     RETURNING e.id, e.state, e.error_detail
-), finished AS (
-    SELECT id, state, coalesce(error_detail, 'every fetch is in') AS detail FROM settled
-    WHERE state IN ('done', 'failed', 'parked')
+), ended AS (
+    SELECT id, state, coalesce(error_detail, 'every fetch is in') AS detail FROM settled WHERE {_ENDED}
 ), told AS (
     INSERT INTO timeline (event_id, step, detail)
-    SELECT * FROM unnest($3::uuid[], $4::text[], $5::text[])
+    SELECT * FROM unnest($2::uuid[], $3::text[], $4::text[])
     UNION ALL
-    SELECT id, state, left(detail, {timeline.MAX_DETAIL}) FROM finished
+    SELECT id, state, left(detail, {timeline.MAX_DETAIL}) FROM ended
 )
-SELECT id FROM finished WHERE state = 'done'
+SELECT id FROM ended WHERE state = 'done'
 """  # noqa: S608 - put together from constants
+# No step leads from waiting to an end but through this.
+_GO_ON = f"""
+UPDATE events e SET state = 'processing'
+WHERE e.id = ANY($1) AND e.state = 'waiting' AND (SELECT {_DERIVED} {_OF_FETCHES}) IN ('done', 'failed', 'parked')
+"""  # noqa: S608 - the same
+
+
+class Told(NamedTuple):
+    """What a fetch's events are told: a step of their timelines and its detail."""
+
+    step: str
+    detail: str
 
 
 async def events_of(connection: Connection, fetches: Sequence[int]) -> list[UUID]:
@@ -53,6 +77,15 @@ async def events_of(connection: Connection, fetches: Sequence[int]) -> list[UUID
         "SELECT DISTINCT event_id FROM event_fetches WHERE fetch_id = ANY($1) ORDER BY event_id", fetches
     )
     return [row["event_id"] for row in rows]
+
+
+def within_bounds(events: Mapping[int, Sequence[UUID]]) -> dict[int, Sequence[UUID]]:
+    """Of each fetch its first events, as many as are settled at once with those of the others: of small ones all."""
+    room, first = AT_ONCE, {}
+    for fetch in sorted(events, key=lambda fetch: len(events[fetch])):
+        first[fetch] = events[fetch][:room]
+        room -= len(first[fetch])
+    return first
 
 
 async def settle_events(
@@ -70,8 +103,65 @@ async def settle_events(
     if not events:
         return []
     locked = await connection.fetch(_LOCK, events)
-    planned = [(row["id"], row["state"]) for row in locked if row["state"] in {"processing", "waiting"}]
-    done = await connection.fetch(
-        _SETTLE, [event for event, _ in planned], [state for _, state in planned], *timeline.columns(told)
-    )
+    planned = [row["id"] for row in locked if row["state"] in {"processing", "waiting"}]
+    done = await connection.fetch(_SETTLE, planned, *timeline.columns(told))
     return [row["id"] for row in done]
+
+
+async def leave_the_rest(
+    connection: Connection,
+    events: Mapping[int, Sequence[UUID]],
+    first: Mapping[int, Sequence[UUID]],
+    told: Mapping[int, Told] | None = None,
+) -> None:
+    """Have the relay settle, and tell, the events of these fetches that are not among the ``first``."""
+    rest = sorted(fetch for fetch, ids in events.items() if len(first[fetch]) < len(ids))
+    if not rest:
+        return
+    lines = [(told or {}).get(fetch) for fetch in rest]
+    await connection.execute(
+        """
+        INSERT INTO settlements AS s (fetch_id, after, step, detail)
+        SELECT * FROM unnest($1::bigint[], $2::uuid[], $3::text[], $4::text[])
+        ON CONFLICT (fetch_id) DO UPDATE SET
+            after = EXCLUDED.after, step = coalesce(EXCLUDED.step, s.step),
+            detail = coalesce(EXCLUDED.detail, s.detail), queued_at = now()
+        """,
+        rest,
+        [max(first[fetch], default=None) for fetch in rest],
+        [line and line.step for line in lines],
+        [line and line.detail[: timeline.MAX_DETAIL] for line in lines],
+    )
+
+
+async def settle_the_rest(connection: Connection) -> int:
+    """Settle the next events of a fetch that has very many, in a transaction; returns how many, 0: none is left.
+
+    Any number of relays may do this at once. A step that a fetch took meanwhile begins anew, for all of its events.
+    """
+    async with connection.transaction():
+        left = await connection.fetchrow(
+            "SELECT fetch_id, after, step, detail FROM settlements ORDER BY queued_at LIMIT 1 FOR UPDATE SKIP LOCKED"
+        )
+        if left is None:
+            return 0
+        rows = await connection.fetch(
+            """
+            SELECT event_id FROM event_fetches
+            WHERE fetch_id = $1 AND ($2::uuid IS NULL OR event_id > $2) ORDER BY event_id LIMIT $3
+            """,
+            left["fetch_id"],
+            left["after"],
+            AT_ONCE,
+        )
+        events = [row["event_id"] for row in rows]
+        if len(events) < AT_ONCE:
+            await connection.execute("DELETE FROM settlements WHERE fetch_id = $1", left["fetch_id"])
+        else:
+            await connection.execute(
+                "UPDATE settlements SET after = $2 WHERE fetch_id = $1", left["fetch_id"], events[-1]
+            )
+        await connection.execute(_GO_ON, events)
+        told = [(event, left["step"], left["detail"]) for event in events] if left["step"] else []
+        await settle_events(connection, events, told)
+        return max(1, len(events))

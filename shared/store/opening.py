@@ -84,8 +84,9 @@ def by_resource(wanted: Iterable[Wanted]) -> dict[bytes, Wanted]:
 
 
 def _joined(known: Wanted, want: Wanted) -> Wanted:
-    """Both in one: live as soon as one of them is."""
-    return want._replace(events=[*known.events, *want.events], background=known.background and want.background)
+    """Both in one: live as soon as one of them is, and with what the newer of them knows."""
+    newer = known if (known.chain_began or 0) > (want.chain_began or 0) else want
+    return newer._replace(events=[*known.events, *want.events], background=known.background and want.background)
 
 
 async def start_fetches(
@@ -161,7 +162,9 @@ async def open_fetches(
         ) AS soonest ON true
         ORDER BY c.resource
         ON CONFLICT (resource) WHERE state IN ('pending', 'waiting') DO UPDATE SET
-            context = EXCLUDED.context, chain_began = EXCLUDED.chain_began,
+            context = CASE WHEN f.chain_began > EXCLUDED.chain_began THEN f.context ELSE EXCLUDED.context END,
+            chain_began = CASE WHEN f.chain_began > EXCLUDED.chain_began THEN f.chain_began
+                               ELSE EXCLUDED.chain_began END,
             background = f.background AND EXCLUDED.background
         RETURNING f.id, f.provider, f.resource, f.due_at <= now() AS due, f.state, f.error_reason, f.error_detail,
                   extract(epoch FROM f.due_at - now())::float8 AS wait

@@ -8,7 +8,7 @@ from uuid import UUID
 from shared.errors import Reason
 from shared.providers.interface import Call, Record
 from shared.store import opening, timeline
-from shared.store.due import EVENT_WAITS
+from shared.store.due import EVENT_SUSPECT, EVENT_WAITS
 from shared.store.fairness import Room, in_turn
 from shared.store.fetching import EVENTS_NAMED, ClaimedFetch
 from shared.store.postgres import Connection
@@ -32,11 +32,24 @@ class ClaimedEvent(NamedTuple):
     """No provider sent it: reconciliation made it, and its body is our own."""
     background: bool = False
     """It is replayed or reconciled: live events go before it."""
+    began: int = 0
+    """The number under which it was received: what its body says counts as of then, however late it is planned."""
+    attempts: int = 0
+    """How often it was put off."""
+    body_bytes: int = 0
+    """The length of its plain body."""
+
+
+class PutOff(NamedTuple):
+    """Why an event cannot be read now, and after how many seconds it is tried again."""
+
+    seconds: float
+    why: str
 
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """What reading an event led to: parked with a reason, or calls and records (perhaps none)."""
+    """What reading an event led to: parked with a reason, put off, or calls and records (perhaps none)."""
 
     event: ClaimedEvent
     types: Sequence[str] = ()
@@ -44,6 +57,7 @@ class Planned:
     calls: Sequence[Call] = ()
     records: Sequence[Record] = ()
     parked: tuple[Reason, str] | None = None
+    put_off: PutOff | None = None
 
 
 @dataclass(slots=True)
@@ -58,18 +72,19 @@ class Committed:
     planned: int = 0
     duplicates: int = 0
     parked: int = 0
+    put_off: int = 0
 
 
 _CLAIM = f"""
     WITH RECURSIVE alone AS MATERIALIZED (
         SELECT id FROM events
-        WHERE provider = $1 AND state = 'received' AND claimed_by IS NULL AND suspect AND $8
+        WHERE provider = $1 AND {EVENT_SUSPECT} AND $8
         ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED
     ), {in_turn("events", EVENT_WAITS, "id", provided="NOT EXISTS (SELECT FROM alone)")}
     UPDATE events SET claimed_by = $7, token = nextval('claims')
     WHERE id = ANY(ARRAY(SELECT id FROM alone UNION ALL SELECT id FROM in_turn))
     RETURNING id, provider, account, token, content_type, body, blob, suspect, reconciled,
-              background OR reconciled
+              background OR reconciled, coalesce(began, 0), attempts, body_bytes
 """  # noqa: S608 - put together from constants of this module
 
 
@@ -103,6 +118,8 @@ async def commit(
     async with connection.transaction():
         held = await _held(connection, plans)
         plans = [plan for plan in plans if plan.event.id in held]
+        later = [plan for plan in plans if plan.put_off]
+        plans = [plan for plan in plans if not plan.put_off]
         firsts = await _first_deliveries(connection, plans)
         parked = [plan for plan in plans if plan.parked]
         duplicates = [
@@ -113,7 +130,12 @@ async def commit(
         ]
         wanted = opening.by_resource(
             opening.Wanted(
-                plan.event.provider, plan.event.account, call, [plan.event.id], background=plan.event.background
+                plan.event.provider,
+                plan.event.account,
+                call,
+                [plan.event.id],
+                plan.event.began if call.completes else None,
+                background=plan.event.background,
             )
             for plan in ahead
             for call in plan.calls
@@ -128,6 +150,7 @@ async def commit(
                     token,
                     1,
                     want.call,
+                    want.chain_began,
                     background=want.background,
                     events=tuple(want.events[:EVENTS_NAMED]),
                 )
@@ -137,15 +160,17 @@ async def commit(
         await recording.apply(
             connection,
             [
-                Sighting(plan.event.provider, plan.event.account, record, plan.event.token, plan.event.id)
+                Sighting(plan.event.provider, plan.event.account, record, plan.event.began, plan.event.id)
                 for plan in ahead
                 for record in plan.records
             ],
         )
         await _update(connection, ahead, parked, duplicates, firsts)
+        await _put_off(connection, later)
         await timeline.write(connection, [line for fetch in done.opened for line in fetch.told])
         done.done = [plan.event.id for plan in ahead if not plan.calls]
         done.planned, done.duplicates, done.parked = len(ahead), len(duplicates), len(parked)
+        done.put_off = len(later)
     return done
 
 
@@ -263,13 +288,35 @@ async def _update(
             finished_at = CASE WHEN p.state <> 'processing' THEN now() END,
             event_types = string_to_array(p.types, chr(10)), identity = p.identity, duplicate_of = p.duplicate_of,
             error_reason = p.reason, error_detail = p.detail, claimed_by = NULL, token = NULL,
-            suspect = false, deaths = 0
+            suspect = false, deaths = 0, attempts = 0
         FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::uuid[], $6::text[], $7::text[])
              AS p (id, state, types, identity, duplicate_of, reason, detail)
         WHERE e.id = p.id
         """,
         *columns,
         *timeline.columns(lines),
+    )
+
+
+async def _put_off(connection: Connection, plans: Sequence[Planned]) -> None:
+    """Let go of events that are to be read again later; the relay makes them due."""
+    rows = [(plan.event.id, *plan.put_off) for plan in plans if plan.put_off]
+    if not rows:
+        return
+    await connection.execute(
+        """
+        WITH told AS (
+            INSERT INTO timeline (event_id, step, detail) SELECT * FROM unnest($3::uuid[], $4::text[], $5::text[])
+        )
+        UPDATE events e SET
+            claimed_by = NULL, token = NULL, attempts = attempts + 1,
+            due_at = now() + make_interval(secs => p.seconds), queue_at = now() + make_interval(secs => p.seconds)
+        FROM unnest($1::uuid[], $2::float8[]) AS p (id, seconds)
+        WHERE e.id = p.id
+        """,
+        [event for event, _, _ in rows],
+        [seconds for _, seconds, _ in rows],
+        *timeline.columns([(event, "put-off", f"{seconds:.1f} s: {why}") for event, seconds, why in rows]),
     )
 
 

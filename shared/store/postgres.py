@@ -29,8 +29,19 @@ AWAY = (
 )
 """What asyncpg raises when the server is away, refuses, is read-only or going down (never for a wrong statement)."""
 
-ABOUT_DATA = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, ValueError)
+ABOUT_DATA = (
+    asyncpg.DataError,
+    asyncpg.IntegrityConstraintViolationError,
+    asyncpg.ProgramLimitExceededError,
+    ValueError,
+)
 """What is raised about a row, as against what Postgres says about itself."""
+
+
+def is_about_data(error: Exception) -> bool:
+    """Whether it is about what was to be written, or the code that writes it; not about Postgres or the statement."""
+    return isinstance(error, ABOUT_DATA) or not isinstance(error, (StoreAway, asyncpg.PostgresError, *AWAY))
+
 
 CONNECT_SECONDS = 5.0
 STATEMENT_SECONDS = 30.0

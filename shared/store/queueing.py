@@ -19,7 +19,10 @@ class Due(NamedTuple):
 
 
 async def due_events(connection: Connection, providers: Sequence[str], limit: int) -> list[Due]:
-    """Unplanned events to queue again, locked and stamped within the caller's transaction; others' rows are skipped."""
+    """Unplanned events to queue again, locked and stamped within the caller's transaction; others' rows are skipped.
+
+    What was put off and has come to its time is due from now on.
+    """
     return await _due(
         connection,
         """
@@ -28,6 +31,7 @@ async def due_events(connection: Connection, providers: Sequence[str], limit: in
         ORDER BY queue_at LIMIT $2 FOR UPDATE SKIP LOCKED
         """,
         "events",
+        "due_at = NULL,",
         providers,
         limit,
     )
@@ -43,16 +47,19 @@ async def due_fetches(connection: Connection, providers: Sequence[str], limit: i
         ORDER BY queue_at LIMIT $2 FOR UPDATE SKIP LOCKED
         """,
         "fetches",
+        "",
         providers,
         limit,
     )
 
 
-async def _due(connection: Connection, select: str, table: str, providers: Sequence[str], limit: int) -> list[Due]:
+async def _due(
+    connection: Connection, select: str, table: str, also: str, providers: Sequence[str], limit: int
+) -> list[Due]:
     rows = await connection.fetch(
         f"""
         WITH due AS ({select})
-        UPDATE {table} SET queue_at = now() + make_interval(secs => $3)
+        UPDATE {table} SET {also} queue_at = now() + make_interval(secs => $3)
         WHERE id IN (SELECT id FROM due) RETURNING id, provider
         """,  # noqa: S608 - put together from constants of this module
         providers,

@@ -42,8 +42,8 @@ class Replay(NamedTuple):
 _TO_RECEIVED = """
     UPDATE events
     SET state = 'received', claimed_by = NULL, token = NULL, finished_at = NULL, error_reason = NULL,
-        error_detail = NULL, duplicate_of = NULL, queue_at = now(), suspect = false, deaths = 0,
-        background = true, discarded_at = NULL, discard_reason = NULL
+        error_detail = NULL, duplicate_of = NULL, queue_at = now(), due_at = NULL, attempts = 0,
+        suspect = false, deaths = 0, background = true, discarded_at = NULL, discard_reason = NULL
     WHERE id = ANY($1)
 """
 # A call that is still open serves the new plan too; finished ones are let go, so that the plan decides anew.

@@ -37,6 +37,7 @@ WORKER: Final[Grants] = {
     "identities": _KEEP,
     "fetches": _ALL,
     "event_fetches": _ALL,
+    "settlements": _KEEP,
     "records": _KEEP,
     "changes": _ADD,
     "once_marks": "SELECT, INSERT, DELETE",
@@ -54,9 +55,9 @@ WORKER: Final[Grants] = {
 RELAY: Final[Grants] = {
     **dict.fromkeys(
         (
-            "events", "identities", "fetches", "event_fetches", "records", "changes", "once_marks", "handovers",
-            "answers", "worker_processes", "timeline", "tallies", "quarantine", "retention", "reconciliations",
-            "reconciliation_sights", "rhythms", "registrations",
+            "events", "identities", "fetches", "event_fetches", "settlements", "records", "changes", "once_marks",
+            "handovers", "answers", "worker_processes", "timeline", "tallies", "quarantine", "retention",
+            "reconciliations", "reconciliation_sights", "rhythms", "registrations",
         ),
         _ALL,
     ),
@@ -91,7 +92,11 @@ CONSOLE: Final[Grants] = {
 ROLES: Final[Mapping[str, Grants]] = {"ingress": INGRESS, "worker": WORKER, "relay": RELAY, "console": CONSOLE}
 """Process -> what its role may do. Flower needs no database; commands and ``penstock migrate`` run as the owner."""
 
-_NUMBERING: Final[Mapping[str, tuple[str, ...]]] = {"worker": ("claims",), "relay": ("claims", "change_numbers")}
+_NUMBERING: Final[Mapping[str, tuple[str, ...]]] = {
+    "ingress": ("claims",),
+    "worker": ("claims",),
+    "relay": ("claims", "change_numbers"),
+}
 """Process -> the sequences that it draws from; those of identity columns need no grant."""
 
 PREFIX: Final = "penstock_"

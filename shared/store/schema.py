@@ -89,6 +89,9 @@ events = Table(
     _at("queue_at", nullable=False, default="now() + interval '5 seconds'"),
     Column("claimed_by", Uuid),
     Column("token", BigInteger),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    _at("due_at"),
+    Column("began", BigInteger, server_default=text("nextval('claims')")),
     Column("suspect", Boolean, nullable=False, server_default="false"),
     Column("deaths", Integer, nullable=False, server_default="0"),
     Column("reconciled", Boolean, nullable=False, server_default="false"),
@@ -99,7 +102,13 @@ events = Table(
     CheckConstraint("discarded_at IS NULL OR state IN ('parked', 'failed')", name="events_discarded"),
     CheckConstraint("body IS NULL OR blob IS NULL", name="events_body_or_blob"),
     Index("events_of_account", "provider", "account", "id"),
-    Index("events_to_plan", "provider", "account", "id", postgresql_where=text(f"{_TO_PLAN} AND NOT suspect")),
+    Index(
+        "events_ready",
+        "provider",
+        "account",
+        "id",
+        postgresql_where=text(f"{_TO_PLAN} AND NOT suspect AND due_at IS NULL"),
+    ),
     Index("events_suspect", "provider", "id", postgresql_where=text(f"{_TO_PLAN} AND suspect")),
     Index("events_to_queue", "queue_at", postgresql_where=text(_TO_PLAN)),
     Index("events_claimed", "claimed_by", postgresql_where=text("claimed_by IS NOT NULL")),
@@ -204,6 +213,18 @@ event_fetches = Table(
     Column("event_id", Uuid, primary_key=True),
     Column("fetch_id", BigInteger, primary_key=True),
     Index("event_fetches_by_fetch", "fetch_id"),
+)
+
+settlements = Table(
+    "settlements",
+    metadata,
+    Column("fetch_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("after", Uuid),
+    Column("step", Text),
+    Column("detail", Text),
+    _at("queued_at", nullable=False, default="now()"),
+    Index("settlements_age", "queued_at"),
+    comment="Fetches with more events than one transaction settles: the relay takes the rest a thousand at a time",
 )
 
 records = Table(

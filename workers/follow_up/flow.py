@@ -5,19 +5,27 @@ A message is a wake-up: the task takes whatever is due of its provider, of all a
 
 import time
 from collections.abc import Collection
+from typing import TYPE_CHECKING
 
+import asyncpg
+
+from shared.errors import StoreAway
 from shared.providers.registry import PROVIDERS
 from shared.queue import fetch_task, plan_task, queue_of
 from shared.store import due, fetching, opening, planning
 from shared.store.due import Due
 from shared.store.fairness import Room, next_after
 from shared.store.fetching import ClaimedFetch
-from shared.store.planning import ClaimedEvent
-from shared.store.postgres import Connection
-from workers.follow_up.planning import read
+from shared.store.planning import ClaimedEvent, Planned
+from shared.store.postgres import AWAY, Connection, is_about_data
+from workers.follow_up.planning import unstorable
+from workers.follow_up.reader import Reader
 from workers.follow_up.window import Window, open_window
 from workers.process import WorkerProcess
 
+
+if TYPE_CHECKING:
+    from uuid import UUID
 
 TASK_SECONDS = 30.0
 """After this long a task stops taking more and leaves the rest to its successor, so that no task meets its limit."""
@@ -32,6 +40,9 @@ APART_SECONDS = 0.01
 STILL_DUE_SECONDS = 0.05
 """After events were taken up, more are taken to be due for so long without a look: a look costs as much as a claim."""
 
+LAST_READS_SECONDS = 30.0
+"""So long large bodies that are being read are waited for at the end; what is not read by then is due again."""
+
 SUSPECTS_SECONDS = 1.0
 """Suspects are tried with nothing else in hand; after so long without such a moment the task makes one. For about as
 long it tries one after the other, each alone, before it is the others' turn."""
@@ -40,13 +51,24 @@ long it tries one after the other, each alone, before it is the others' turn."""
 async def follow_up(process: WorkerProcess, provider: str) -> str:
     """Follow up whatever is due of the provider; says what was done.
 
-    After ``TASK_SECONDS`` it takes no more and leaves the rest to a task of its own.
+    After ``TASK_SECONDS`` it takes no more and leaves the rest to a task of its own. Where Postgres does not answer it
+    takes no more either: what is under way is stored first, if that may be. Raises what Postgres said.
     """
     until = time.monotonic() + TASK_SECONDS
+    fault: Exception | None = None
+    more = False
     async with open_window(process, PROVIDERS[provider].follow_up.calls_at_once) as window:
         flow = _Flow(process, provider, window)
-        while (more := await flow.step()) and time.monotonic() < until:
-            continue
+        try:
+            while (more := await flow.step()) and time.monotonic() < until:
+                continue
+            await flow.read_out(LAST_READS_SECONDS)
+        except (StoreAway, asyncpg.PostgresError, *AWAY) as error:
+            fault = error
+        finally:
+            flow.let_go()
+    if fault:
+        raise fault
     if more:
         await process.wake(provider, plan_task(provider))
     return f"{flow.planned} planned, {flow.fetched} fetched"
@@ -59,6 +81,8 @@ class _Flow:
         self._process = process
         self._provider = provider
         self._window = window
+        self._reader = Reader(process, window.spawn, window.stir)
+        self._claimed: set[UUID] = set()
         self._suspects_turn = True
         self._row_began: float | None = None
         self._suspects_at = time.monotonic() + SUSPECTS_SECONDS
@@ -76,16 +100,14 @@ class _Flow:
 
         After a row of suspects it is the others' turn, so that slow suspects hold nobody up.
         """
-        if not self._window.idle and time.monotonic() > self._suspects_at:
+        if self._reader.has_read:
+            await self._commit(self._reader.take())
+        if not self._idle and time.monotonic() > self._suspects_at:
             await self._make_way_for_suspects()
         if not self._has_room():
-            if (apart := self._claimed_at + APART_SECONDS - time.monotonic()) > 0:
-                await self._window.moved(apart)
-            else:
-                self._served = frozenset()
-                await self._window.moved(LOOK_SECONDS)
+            await self._wait_for_room()
             return True
-        suspects, self._suspects_turn = self._suspects_turn and self._window.idle, True
+        suspects, self._suspects_turn = self._suspects_turn and self._idle, True
         if not suspects:
             self._row_began = None
         from_the_front = not (self._events_after or self._fetches_after)
@@ -101,16 +123,51 @@ class _Flow:
         self._found = found if taken and found.events else None
         if taken or looked_before or ((found.fetches or found.events) and not from_the_front):
             return True
-        if self._window.idle:
+        if self._idle:
             return found.suspects and not suspects
         await self._window.moved(LOOK_SECONDS)
         return True
 
+    async def read_out(self, seconds: float) -> None:
+        """Plan what is read within so long; nothing more is taken up."""
+        until = time.monotonic() + seconds
+        while not self._reader.idle and time.monotonic() < until:
+            await self._go_on()
+
+    async def _drained(self) -> None:
+        """Wait until nothing is read, called for or stored any more."""
+        while not self._idle:
+            await self._go_on()
+
+    async def _go_on(self) -> None:
+        if self._reader.has_read:
+            await self._commit(self._reader.take())
+        else:
+            await self._window.moved(LOOK_SECONDS)
+
+    def let_go(self) -> None:
+        """Whatever was not planned is due again."""
+        self._reader.give_up()
+        self._process.let_go(self._claimed)
+
+    @property
+    def _idle(self) -> bool:
+        return self._window.idle and self._reader.idle
+
     def _has_room(self) -> bool:
         """Whether there is room for those whose events were just left, or for any; for many right after a claim."""
+        if self._reader.full:
+            return False
         room = self._window.room()
         fewest = 2 * self._window.places // 5 if time.monotonic() < self._claimed_at + APART_SECONDS else 1
         return max(map(room.share, self._served), default=room.whole) >= max(1, fewest)
+
+    async def _wait_for_room(self) -> None:
+        if (apart := self._claimed_at + APART_SECONDS - time.monotonic()) > 0:
+            await self._window.moved(apart)
+        else:
+            self._served = frozenset()
+            await self._window.moved(LOOK_SECONDS)
 
     async def _look(self) -> Due:
         async with self._process.claims.acquire() as connection:
@@ -119,7 +176,7 @@ class _Flow:
     async def _make_way_for_suspects(self) -> None:
         self._suspects_at = time.monotonic() + SUSPECTS_SECONDS
         if (await self._look()).suspects:
-            await self._window.drained()
+            await self._drained()
 
     async def _fetch(self, *, suspects: bool) -> int:
         """Begin calls that were put off, or that other tasks left."""
@@ -152,42 +209,66 @@ class _Flow:
             return await planning.claim(connection, self._provider, room, process.id, suspects=suspects, after=after)
 
         self._claimed_at = time.monotonic()
-        async with process.holding(claim) as claimed:
-            self._events_after = next_after(room, (event.account for event in claimed))
-            # With room left over, whatever else is due is of these accounts.
-            self._served = frozenset(event.account for event in claimed if len(claimed) < room.whole)
-            if not claimed:
-                return 0
-            began = time.monotonic()
-            process.metrics.taken_up(self._provider, claimed)
-            plans = [plan for event in claimed if (plan := await read(process, event))]
-            start = opening.Start(process.id, self._window.room_for_calls())
-
-            async def commit(connection: Connection) -> planning.Committed:
-                configuration = process.watch.current
-                return await planning.commit(
-                    connection,
-                    plans,
-                    configuration.following_up.coalesce_seconds,
-                    start,
-                    debounce_seconds=configuration.debounce[self._provider],
-                )
-
-            done = await process.take(commit, lambda committed: committed.started, process.pool)
-            process.metrics.done(self._provider, done.done)
-            if process.tracing:
-                about: dict[str, str | int] = {
-                    "messaging.destination.name": queue_of(self._provider),
-                    "penstock.provider": self._provider,
-                    "penstock.events": len(claimed),
-                }
-                process.tracing.steps("plan", [event.id for event in claimed], about, time.monotonic() - began)
-        self._window.make(done.started)
-        self.planned += len(claimed)
-        self.fetched += len(done.started)
-        self._suspects_turn = self._suspects_turn and not claimed[0].suspect
-        await self._share([fetch.id for fetch in done.opened if fetch.due])
+        claimed = await process.take(claim, list, process.claims)
+        self._events_after = next_after(room, (event.account for event in claimed))
+        # With room left over, whatever else is due is of these accounts.
+        self._served = frozenset(event.account for event in claimed if len(claimed) < room.whole)
+        if not claimed:
+            return 0
+        self._claimed.update(event.id for event in claimed)
+        process.metrics.taken_up(self._provider, claimed)
+        await self._reader.begin(claimed)
+        await self._commit(self._reader.take())
+        if claimed[0].suspect:
+            self._suspects_turn = False
+            await self._drained()
         return len(claimed)
+
+    async def _commit(self, plans: list[Planned]) -> None:
+        """Write the plans of what was read; one that cannot be written is told from the others."""
+        if not plans:
+            return
+        try:
+            await self._commit_together(plans)
+        except Exception as error:
+            if not is_about_data(error):
+                raise
+            if len(plans) == 1:
+                await self._commit_together([unstorable(plans[0], error)])
+                return
+            for plan in plans:
+                await self._commit([plan])
+
+    async def _commit_together(self, plans: list[Planned]) -> None:
+        process, began = self._process, time.monotonic()
+        start = opening.Start(process.id, self._window.room_for_calls())
+
+        async def commit(connection: Connection) -> planning.Committed:
+            configuration = process.watch.current
+            return await planning.commit(
+                connection,
+                plans,
+                configuration.following_up.coalesce_seconds,
+                start,
+                debounce_seconds=configuration.debounce[self._provider],
+            )
+
+        done = await process.take(commit, lambda committed: committed.started, process.pool)
+        events = [plan.event.id for plan in plans]
+        self._claimed.difference_update(events)
+        process.let_go(events)
+        process.metrics.done(self._provider, done.done)
+        if process.tracing:
+            about: dict[str, str | int] = {
+                "messaging.destination.name": queue_of(self._provider),
+                "penstock.provider": self._provider,
+                "penstock.events": len(plans),
+            }
+            process.tracing.steps("plan", events, about, time.monotonic() - began)
+        self._window.make(done.started)
+        self.planned += len(plans)
+        self.fetched += len(done.started)
+        await self._share([fetch.id for fetch in done.opened if fetch.due])
 
     def _events_room(self) -> Room:
         """As for calls, for most events need one; a batch at most."""

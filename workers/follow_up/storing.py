@@ -1,14 +1,24 @@
 """The apply step: what came of calls is stored together with their state."""
 
+import asyncio
 import time
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
 from uuid import NAMESPACE_URL, uuid5
 
 import asyncpg
+import structlog
 
+from shared.errors import StoreAway
+from shared.providers.interface import SetAside
+from shared.sealing import BrokenSeal
 from shared.store import fetching
 from shared.store.fetching import Result
+from shared.store.postgres import AWAY, is_about_data
 from shared.store.records.recognising import NotAsBefore
+from shared.store.records.refusals import find_refused, words
+from workers.follow_up.blobs import keep_blobs
 from workers.follow_up.privacy import sealed_result
 from workers.follow_up.recognising import read_after_all
 from workers.follow_up.verdicts import again
@@ -16,19 +26,114 @@ from workers.process import WorkerProcess
 from workers.transactions import again_on_conflict
 
 
-STORE_RECORDS = 10_000
+log = structlog.get_logger("penstock.store")
+
+STORE_RECORDS: Final = 10_000
 """About so many records are stored in one transaction; more pages than that are stored one after the other."""
+
+AWAY_SECONDS: Final = 1.0
+PATIENCE_SECONDS: Final = 20.0
+"""So long answers are kept for a Postgres that does not take them; then they are asked for again some time."""
+
+MOST_ASIDE: Final = 100
+"""An answer with more rows that cannot be stored is not an answer with a bad row: it is asked for again."""
+
+
+async def prepare(process: WorkerProcess, result: Result) -> Result:
+    """The result as it is stored: its blobs kept, what is private sealed. What goes wrong with it is its verdict."""
+    fetch = result.fetch
+    try:
+        blobs, account = result.outcome.blobs, (fetch.provider, fetch.account)
+        await keep_blobs(process, *account, blobs, lambda blob: uuid5(NAMESPACE_URL, blob.key))
+        return await sealed_result(process, result)
+    except Exception as error:  # noqa: BLE001 - told by the verdict
+        return untried(process, fetch, error)
+
+
+def untried(process: WorkerProcess, fetch: fetching.ClaimedFetch, error: Exception) -> Result:
+    """The verdict on a fetch where something of ours went wrong; an attempt is used up unless a store was away."""
+    if isinstance(error, BrokenSeal):
+        return Result(fetch, "failed", reason="poison", detail=f"what is private of it cannot be sealed: {error}")
+    away = isinstance(error, (StoreAway, asyncpg.PostgresError, *AWAY))
+    if not away:
+        log.error("what a call brought could not be kept", fetch_id=fetch.id, exc_info=error)
+    detail = str(error) if away and str(error) else f"keeping what it brought failed: {type(error).__name__}"
+    verdict = again("broken-answer", detail, fetch.attempts, process.watch.current.retry[fetch.provider])
+    state = "waiting" if away or verdict.kind == "again" else "failed"
+    reason = "store-away" if away else verdict.reason
+    return Result(fetch, state, reason=reason, detail=detail, wait_seconds=verdict.wait_seconds, counted=not away)
 
 
 async def store(process: WorkerProcess, results: Sequence[Result]) -> None:
-    """Commit results together; one that Postgres cannot take (a number past its range) is told from the others."""
-    for result in results:
-        if blobs := result.outcome.blobs:
-            account = (result.fetch.provider, result.fetch.account)
-            await process.may_seal(*account)
-            for blob in blobs:
-                await process.blobs.put(blob.key, blob.content, uuid5(NAMESPACE_URL, blob.key), account)
-    await _store(process, [await sealed_result(process, result) for result in results])
+    """Commit results together; one that cannot be stored is told from the others, and a row of it from its neighbours.
+
+    Answers are kept for a Postgres that does not take them for ``PATIENCE_SECONDS``. Raises what it said then.
+    """
+    until = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            await _store(process, results)
+        except NotAsBefore:
+            results = [await _after_all(process, result) for result in results]
+        except Exception as error:
+            if is_about_data(error):
+                await _apart(process, results, error)
+                return
+            if time.monotonic() > until:
+                raise
+            log.warning(
+                "Postgres does not take what calls brought; trying again", reason=str(error) or type(error).__name__
+            )
+            await asyncio.sleep(AWAY_SECONDS)
+        else:
+            return
+
+
+async def _after_all(process: WorkerProcess, result: Result) -> Result:
+    """The result read, where it was taken for a known one that is not as before."""
+    try:
+        return await prepare(process, read_after_all(result))
+    except Exception as error:  # noqa: BLE001 - told by the verdict
+        return untried(process, result.fetch, error)
+
+
+async def _apart(process: WorkerProcess, results: Sequence[Result], error: Exception) -> None:
+    """Each alone; of one that cannot be stored, the rows that cannot are set aside, or else it has failed so."""
+    if len(results) > 1:
+        for result in results:
+            await store(process, [result])
+        return
+    [result] = results
+    if stored := await _without_refused(process, result):
+        try:
+            await _store(process, [stored])
+        except Exception as again_:
+            if not is_about_data(again_):
+                raise
+            error = again_
+        else:
+            return
+    log.error("what a call brought cannot be stored", fetch_id=result.fetch.id, reason=words(error))
+    policy = process.watch.current.retry[result.fetch.provider]
+    verdict = again("broken-answer", f"it cannot be stored: {words(error)}", result.fetch.attempts, policy)
+    state = "waiting" if verdict.kind == "again" else "failed"
+    failed = Result(
+        result.fetch, state, reason=verdict.reason, detail=verdict.detail, wait_seconds=verdict.wait_seconds
+    )
+    await _store(process, [failed])
+
+
+async def _without_refused(process: WorkerProcess, result: Result) -> Result | None:
+    """The result without the records that Postgres does not take; None where that is none of them, or too many."""
+    records = result.outcome.records
+    async with process.pool.acquire() as connection:
+        refused = await find_refused(connection, result.fetch, records, MOST_ASIDE)
+    if not refused or len(refused) == len(records):
+        return None
+    good = [record for place, record in enumerate(records) if place not in refused]
+    aside = [SetAside(f"{records[place].kind}, row {place + 1}", why) for place, why in sorted(refused.items())]
+    outcome = replace(result.outcome, records=good, set_aside=[*result.outcome.set_aside, *aside])
+    return replace(result, outcome=outcome, seen=None)
 
 
 async def _store(process: WorkerProcess, results: Sequence[Result]) -> None:
@@ -37,24 +142,7 @@ async def _store(process: WorkerProcess, results: Sequence[Result]) -> None:
             return await fetching.commit(connection, results, process.watch.current.following_up.coalesce_seconds)
 
     began = time.monotonic()
-    try:
-        stored = await again_on_conflict(commit)
-    except NotAsBefore:
-        await store(process, [read_after_all(result) for result in results])
-        return
-    except asyncpg.DataError as error:
-        if len(results) > 1:
-            for result in results:
-                await _store(process, [result])
-            return
-        policy = process.watch.current.retry[results[0].fetch.provider]
-        verdict = again("broken-answer", f"Postgres cannot store it: {error}", results[0].fetch.attempts, policy)
-        state = "waiting" if verdict.kind == "again" else "failed"
-        failed = Result(
-            results[0].fetch, state, reason=verdict.reason, detail=verdict.detail, wait_seconds=verdict.wait_seconds
-        )
-        await _store(process, [failed])
-        return
+    stored = await again_on_conflict(commit)
     seconds = time.monotonic() - began
     process.metrics.stored(results, seconds)
     if not results:

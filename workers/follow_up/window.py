@@ -5,13 +5,14 @@ A slow call holds up its own place and nothing else: what has come in gives its 
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 from shared.store.fairness import Room
 from shared.store.fetching import ClaimedFetch, Result
 from workers.follow_up.attempting import attempt
-from workers.follow_up.storing import STORE_RECORDS, store
+from workers.follow_up.storing import STORE_RECORDS, prepare, store, untried
 from workers.process import WorkerProcess
 
 
@@ -104,12 +105,25 @@ class Window:
             self._records -= records
             self._let_go([fetch for fetch, _ in batch])
 
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Work beside the calls, of the same life."""
+        return self._tasks.create_task(work)
+
+    def stir(self) -> None:
+        """Wake who waits until something has moved."""
+        self._moved.set()
+
     def let_everything_go(self) -> None:
         """Whatever is still under way is due again."""
         self._process.let_go(self._held)
 
     async def _call(self, fetch: ClaimedFetch) -> None:
-        came_in = (fetch, await attempt(self._process, fetch))
+        """Whatever goes wrong is the verdict of this one."""
+        try:
+            result = await attempt(self._process, fetch)
+            came_in = (fetch, result and await prepare(self._process, result))
+        except Exception as error:  # noqa: BLE001 - told by the verdict; whatever it is, the other calls go on
+            came_in = (fetch, untried(self._process, fetch, error))
         self._under_way[fetch.account] -= 1
         self._records += _records(came_in)
         self._came_in.put_nowait(came_in)

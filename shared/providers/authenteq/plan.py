@@ -37,7 +37,8 @@ def plan(event: AuthenteqEvent, delivery: Delivery, account: AuthenteqAccount) -
     data = _data(event, prefix)
     identifier = event.result.id
     calls = (
-        [Call(path_of_result(identifier), CONFIRM, context={"identifier": identifier, "data": data})]
+        # The record that it makes is the delivered one, as of when that came.
+        [Call(path_of_result(identifier), CONFIRM, context={"identifier": identifier, "data": data}, completes=True)]
         if account.confirm
         else []
     )

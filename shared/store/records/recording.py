@@ -14,6 +14,9 @@ from shared.store.records import loading, once
 from shared.store.records.sighting import Row, Sighting, keys_of, newest
 
 
+AT_ONCE: Final = 10_000
+"""So many records go into one statement at most: each has its own time, and an answer may hold any number."""
+
 # An unchanged record is written as well: an older answer that comes late must find that a newer one was here, even if
 # that one had no news. Its version stays in the same page and off the index (HOT), which is why the table's pages are
 # filled by half only. The number of a call that is stale leaves the record as it is.
@@ -117,8 +120,14 @@ async def apply(connection: Connection, sightings: Sequence[Sighting]) -> Sequen
     as the planner keeps to it: the caller runs the loser of a deadlock again.
     """
     rows = await once.without_shown(connection, newest(sightings))
+    for start in range(0, len(rows), AT_ONCE):
+        await _apply(connection, rows[start : start + AT_ONCE])
+    return rows
+
+
+async def _apply(connection: Connection, rows: Sequence[Row]) -> None:
     if await loading.load(connection, rows):
-        return rows
+        return
     differing, unknown = await _touch(connection, rows)
     await _revise(connection, differing)
     # Those that another transaction created meanwhile are known now.
@@ -126,7 +135,6 @@ async def apply(connection: Connection, sightings: Sequence[Sighting]) -> Sequen
     differing, _ = await _touch(connection, overtaken)
     await _revise(connection, differing)
     await once.keep(connection, [row for row in rows if row.mark is not None])
-    return rows
 
 
 async def _touch(connection: Connection, rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:

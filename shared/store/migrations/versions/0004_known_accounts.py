@@ -1,13 +1,13 @@
 """Accounts that were in force once are known, and go when somebody says so.
 
-Revision ID: 0003
+Revision ID: 0004
 """
 
 from alembic import op
 
 
-revision = "0003"
-down_revision = "0002"
+revision = "0004"
+down_revision = "0003"
 
 STATEMENTS = (
     """
