@@ -90,7 +90,7 @@ async def unfinished(connection: Connection, account: Account) -> int:
             SELECT count(*) FROM (
                 SELECT FROM events
                 WHERE provider = $1 AND account = $2 AND state IN ('received', 'processing', 'waiting') LIMIT $3
-            ) AS some
+            ) AS open_ones
             """,
             *account,
             MOST_COUNTED,

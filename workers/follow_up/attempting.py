@@ -31,6 +31,8 @@ from workers.redacting import without_secrets
 log = structlog.get_logger("penstock.fetch")
 
 HELD_SECONDS = 300.0
+VANISHED_SECONDS = 5.0
+"""Afterwards its account is taken up again only where the settings are back."""
 SUCCESS = range(200, 300)
 INSTEAD = frozenset({403, 404})
 NO_SIGN_OF_HEALTH = frozenset({401, 402, 403, 429})
@@ -42,11 +44,7 @@ _UNREADABLE: dict[type[Exception], tuple[str, Trouble | None]] = {
 
 
 async def attempt(process: WorkerProcess, fetch: ClaimedFetch) -> Result | None:
-    """One attempt at one fetch, up to what is to be stored of it.
-
-    None when its claim was lost on the way, or the settings of its account have vanished: then the next beat gives it
-    back.
-    """
+    """One attempt at one fetch, up to what is to be stored of it; None when its claim was lost on the way."""
     # Each attempt is a task of its own, and so is what is bound.
     structlog.contextvars.bind_contextvars(
         provider=fetch.provider,
@@ -59,7 +57,16 @@ async def attempt(process: WorkerProcess, fetch: ClaimedFetch) -> Result | None:
     if account is None or fetch.provider not in PROVIDERS:
         if not process.watch.is_removed(fetch.provider, fetch.account):
             process.watch.doubt(fetch.provider, fetch.account)
-            return None
+            detail = f"the settings of the account {fetch.account} have vanished"
+            return Result(
+                fetch,
+                "waiting",
+                reason="settings-vanished",
+                detail=detail,
+                wait_seconds=VANISHED_SECONDS,
+                counted=False,
+                called=False,
+            )
         detail = f"the account {fetch.account} was removed"
         return Result(fetch, "failed", reason="account-removed", detail=detail, counted=False, called=False)
     if fetch.call.page > configuration.following_up.max_pages:
