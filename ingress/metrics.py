@@ -11,7 +11,7 @@ from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histo
 
 from shared.measuring import LATENCY_BUCKETS, BatchHistogram, Observations
 from shared.metric_files import page_of
-from shared.settings_metrics import SettingsMetrics
+from shared.settings_metrics import settings_metrics
 from shared.watching import ConfigurationWatch
 
 
@@ -67,7 +67,7 @@ class IngressMetrics:
         )
         for store in STORES:
             self._away.labels(store).set(0)
-        self._settings = SettingsMetrics(registry)
+        self._settings = settings_metrics(registry)
         self._kept: dict[tuple[str, int, str], Observations] = {}
         self._refused: Counts[tuple[str, int]] = Counts()
         self._untold: dict[str, list[int]] = {}

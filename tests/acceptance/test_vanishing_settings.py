@@ -185,7 +185,7 @@ def _kill(installation: Installation, name: str) -> None:
     """End a process as a full memory does; the supervisor begins another."""
 
     def pid() -> int:
-        processes = orjson.loads(installation.penstock("status", "--json"))["processes"]
+        processes = orjson.loads(_penstock(installation, "status", "--json").stdout)["processes"]
         return next((each["pid"] for each in processes if each["name"] == name and each["alive"]), 0)
 
     old = until(pid, 60)

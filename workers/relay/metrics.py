@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from prometheus_client import REGISTRY, CollectorRegistry, Gauge
 
-from shared.settings_metrics import SettingsMetrics
+from shared.settings_metrics import settings_metrics
 from shared.store.lifecycle import EVENT_STATES
 from shared.watching import ConfigurationWatch
 
@@ -48,7 +48,7 @@ class RelayMetrics:
             "penstock_handover_oldest_due_seconds", "For how long the oldest hand-over has been due", "handler"
         )
         self._parked = gauge("penstock_handovers_parked", "Hand-overs that wait for a person, up to 10,000", "handler")
-        self._settings = SettingsMetrics(registry)
+        self._settings = settings_metrics(registry)
         self._open: set[tuple[str, str, str]] = set()
         self._handlers: set[str] = set()
 
