@@ -9,7 +9,7 @@ from ops.checks.finding import Finding, advice, fix
 from shared.configuration import Configuration, read_document
 from shared.errors import PenstockError
 from shared.settings import Settings
-from shared.store import known_accounts
+from shared.store import known_accounts, settings_trouble
 from shared.store.postgres import AWAY, connect_once
 from shared.watching import Known
 
@@ -21,7 +21,7 @@ async def check_vanished(settings: Settings, configuration: Configuration | None
     try:
         connection = await connect_once(settings.database_url.get_secret_value())
         try:
-            known, told = await known_accounts.look(connection), await known_accounts.told(connection)
+            known, told = await known_accounts.look(connection), await settings_trouble.told(connection)
         finally:
             await connection.close()
     except (PenstockError, asyncpg.PostgresError, *AWAY):

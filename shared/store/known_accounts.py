@@ -5,9 +5,9 @@ to be gone, and so does a process whose file says that what it lacks is removed.
 """
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import asyncpg
 import structlog
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from shared.watching import ConfigurationWatch
 
 log = structlog.get_logger("penstock.configuration")
+
+Tell: TypeAlias = Callable[[Connection, str | None], Awaitable[None]]
+"""Takes a sentence, or None when nothing is wrong."""
 
 LOOK_SECONDS: Final = 2.0
 
@@ -99,22 +102,21 @@ async def unfinished(connection: Connection, account: Account) -> int:
 
 
 async def keep(
-    database_url: str, watch: "ConfigurationWatch", *, ready: asyncio.Event | None = None, tells: bool = False
+    database_url: str, watch: "ConfigurationWatch", *, ready: asyncio.Event | None = None, tell: Tell | None = None
 ) -> None:
     """Write down and look, whenever that may tell something new, until cancelled; waits for a Postgres that is away.
 
-    ``ready`` is set after the first time. ``tells``: what is wrong with the settings is written down as well, for
-    `penstock check`.
+    ``ready`` is set after the first time. ``tell`` writes down what is wrong with the settings.
     """
     told: str | None = ""
     while True:
-        trouble = watch.trouble if tells else told
+        trouble = watch.trouble if tell else told
         if watch.uncertain or trouble != told:
             try:
                 connection = await connect_once(database_url)
                 try:
                     await _exchange(connection, watch)
-                    if tells:
+                    if tell:
                         await tell(connection, trouble)
                         told = trouble
                 finally:
@@ -124,26 +126,6 @@ async def keep(
             except (StoreAway, asyncpg.PostgresError, *AWAY) as error:
                 log.debug("the known accounts cannot be looked at", reason=str(error) or type(error).__name__)
         await asyncio.sleep(LOOK_SECONDS)
-
-
-async def tell(connection: Connection, trouble: str | None) -> None:
-    """Write down what is wrong with the settings, or that nothing is."""
-    if trouble is None:
-        await connection.execute("DELETE FROM settings_trouble")
-        return
-    await connection.execute(
-        """
-        INSERT INTO settings_trouble (said) VALUES ($1)
-        ON CONFLICT (single) DO UPDATE SET said = excluded.said, since = now()
-        """,
-        trouble,
-    )
-
-
-async def told(connection: Connection) -> tuple[str, datetime] | None:
-    """What the relay has written down about its settings, and since when."""
-    row = await connection.fetchrow("SELECT said, since FROM settings_trouble")
-    return (row["said"], row["since"]) if row else None
 
 
 async def _exchange(connection: Connection, watch: "ConfigurationWatch") -> None:

@@ -190,7 +190,7 @@ def _kill(installation: Installation, name: str) -> None:
 
     old = until(pid, 60)
     os.kill(old, signal.SIGKILL)
-    until(lambda: pid() not in {0, old}, 60)
+    until(lambda: pid() not in {0, old}, 120, (installation.folder / "up.log").read_text)
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from shared.queue import HAND_OVER_TASK, HANDLERS_QUEUE, fetch_task, plan_task, 
 from shared.redis_clients import open_redis
 from shared.settings import Settings
 from shared.spool import Spool
-from shared.store import known_accounts, quarantine, queueing, returning
+from shared.store import known_accounts, quarantine, queueing, returning, settings_trouble
 from shared.store.postgres import AWAY, Connection, Pool, open_pool
 from shared.store.records.numbering import number_backlog
 from shared.watching import ConfigurationWatch
@@ -80,7 +80,7 @@ class Relay:
         background = [
             asyncio.create_task(self._watch.run()),
             asyncio.create_task(end_lapsed_leases(self._database_url, self._watch)),
-            asyncio.create_task(known_accounts.keep(self._database_url, self._watch, tells=True)),
+            asyncio.create_task(known_accounts.keep(self._database_url, self._watch, tell=settings_trouble.tell)),
             asyncio.create_task(keep_schedules(self._database_url, self._settings, self._watch)),
             asyncio.create_task(keep_gauges(self._database_url, self._redis_url, self._watch, self._metrics)),
         ]
