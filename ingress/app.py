@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gc
 from collections.abc import AsyncIterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ from ingress.quarantine import Quarantine
 from ingress.receive import Reception
 from ingress.refusals import REFUSALS, WrongMethod
 from ingress.routes import Routes
+from shared.background import Background
 from shared.heartbeat import beat
 from shared.store import known_accounts
 from shared.store.keys import keep as keep_data_keys
@@ -89,18 +91,17 @@ def compose(
     @contextlib.asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         has_keys, knows_accounts = asyncio.Event(), asyncio.Event()
-        beside = [
-            asyncio.create_task(watch.run()),
-            asyncio.create_task(tell(routes)),
-            asyncio.create_task(gauge(keeping, metrics)),
-            asyncio.create_task(tell_of_arrivals(redis_url, metrics, routes, keys)),
-            asyncio.create_task(quarantine.run()),
-            asyncio.create_task(keep_data_keys(database_url, keys, watch.accounts, ready=has_keys)),
-            asyncio.create_task(known_accounts.keep(database_url, watch, ready=knows_accounts)),
-            asyncio.create_task(_show_settings(watch, metrics)),
-        ]
+        beside = Background()
+        beside.start("configuration", watch.run)
+        beside.start("learning", partial(tell, routes))
+        beside.start("gauges", partial(gauge, keeping, metrics))
+        beside.start("arrivals", partial(tell_of_arrivals, redis_url, metrics, routes, keys))
+        beside.start("quarantine", quarantine.run)
+        beside.start("data-keys", partial(keep_data_keys, database_url, keys, watch.accounts, ready=has_keys))
+        beside.start("known-accounts", partial(known_accounts.keep, database_url, watch, ready=knows_accounts))
+        beside.start("settings", partial(_show_settings, watch, metrics))
         if heartbeat:
-            beside.append(asyncio.create_task(beat(heartbeat)))
+            beside.start("heartbeat", partial(beat, heartbeat))
         pointers.start()
         keeping.start()
         # without Postgres bodies are sealed with the master key, and who is unknown is told to come again
@@ -114,9 +115,7 @@ def compose(
         try:
             yield
         finally:
-            for task in beside:
-                task.cancel()
-            await asyncio.gather(*beside, return_exceptions=True)
+            await beside.stop()
             await keeping.stop()
             await asyncio.to_thread(pointers.stop)
             metrics.flush()

@@ -6,6 +6,7 @@ from typing import Final
 
 import structlog
 
+from shared.background import Background
 from shared.errors import StoreAway
 
 
@@ -26,7 +27,7 @@ class Circuit:
         self._store = store
         self._probe = probe
         self._opened = asyncio.Event()
-        self._watching: asyncio.Task[None] | None = None
+        self._background = Background()
         self._log = structlog.get_logger("penstock.ingress")
 
     @property
@@ -36,13 +37,11 @@ class Circuit:
 
     def start(self) -> None:
         """Begin to probe whenever the store is away."""
-        self._watching = asyncio.create_task(self._watch())
+        self._background.start("circuit", self._watch)
 
     async def stop(self) -> None:
         """End."""
-        if self._watching:
-            self._watching.cancel()
-            await asyncio.gather(self._watching, return_exceptions=True)
+        await self._background.stop()
 
     def failed(self, reason: str) -> None:
         """Note that the store did not do what it was asked."""

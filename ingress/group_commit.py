@@ -11,6 +11,7 @@ import asyncpg
 import structlog
 
 from ingress.waiting import Waiting, WaitingRoom
+from shared.background import Background
 from shared.errors import PenstockError, StoreAway
 from shared.store.inbox import NewEvent, insert
 from shared.store.postgres import ABOUT_DATA, connect_once
@@ -46,18 +47,17 @@ class GroupCommit:
         self._on_kept = on_kept
         self._seconds = seconds
         self._room = WaitingRoom("Postgres", seconds=seconds, batch_events=BATCH_EVENTS)
-        self._committers: list[asyncio.Task[None]] = []
+        self._committers = Background()
         self._log = structlog.get_logger("penstock.ingress")
 
     def start(self) -> None:
         """Begin to commit; the connections are made when they are needed."""
-        self._committers = [asyncio.create_task(self._commit_on()) for _ in range(CONNECTIONS)]
+        for _ in range(CONNECTIONS):
+            self._committers.start("commit", self._commit_on)
 
     async def stop(self) -> None:
         """End; whoever still waits gets StoreAway."""
-        for task in self._committers:
-            task.cancel()
-        await asyncio.gather(*self._committers, return_exceptions=True)
+        await self._committers.stop()
         self._room.send_away("ingress is shutting down")
 
     async def keep(self, event: NewEvent) -> None:

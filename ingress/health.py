@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from shared.errors import StoreAway
+from shared.errors import StoreAway, StoreUnfit
 from shared.spool import SpoolRefused
 from shared.store.postgres import AWAY, connect_once
 
@@ -44,6 +44,7 @@ class Health:
         self._tried_at = float("-inf")
         self._state: Mapping[str, str] = {}
         self._can_spool = False
+        self._unfit = False
         self._log = structlog.get_logger("penstock.ingress")
 
     def routes(self) -> list[Route]:
@@ -61,12 +62,15 @@ class Health:
                 await self._try()
                 self._tried_at = time.monotonic()
             stores = self._state
-            ready = stores["postgres"] == "ok" or self._can_spool
+            # Nobody would ever move what is spooled into a database that cannot hold it.
+            ready = stores["postgres"] == "ok" or (self._can_spool and not self._unfit)
         if ready:
             return JSONResponse({"status": "ok", "stores": stores})
         away = [name for name, state in stores.items() if state == "away"]
         detail = " and ".join(away) + (" does not answer" if len(away) == 1 else " do not answer")
-        if stores["redis"] == "ok":
+        if self._unfit:
+            detail = "postgres answers, and its database cannot hold what is sent; `penstock check` says why"
+        elif stores["redis"] == "ok":
             detail += ", and Redis is not fit to keep events meanwhile"
         return JSONResponse(
             {"error": "unavailable", "detail": f"{detail[0].upper()}{detail[1:]}.", "stores": stores},
@@ -82,7 +86,10 @@ class Health:
         # A server that answers and takes nothing, such as a read-only one, is known from what requests met.
         known = self._stores.away()
         answers = {"postgres": postgres, "redis": redis}
+        self._unfit = postgres == "unfit"
         self._state = {name: "away" if name in known or answer == "away" else "ok" for name, answer in answers.items()}
+        if self._unfit:
+            self._state["postgres"] = "away"
         self._can_spool = redis == "ok" and self._state["redis"] == "ok"
 
     async def _answer(self, name: str, trying: "Awaitable[None]") -> str:
@@ -91,6 +98,9 @@ class Health:
             async with asyncio.timeout(TRY_SECONDS):
                 await trying
         except SpoolRefused:
+            return "unfit"
+        except StoreUnfit as error:
+            self._log.warning("a store is not fit", store=name, reason=str(error))
             return "unfit"
         except (StoreAway, *AWAY) as error:
             self._log.warning("a store is away", store=name, reason=str(error) or type(error).__name__)

@@ -25,6 +25,8 @@ PIPELINED: Final = 64
 ROOM_SECONDS: Final = 1.0
 """How often idle connections are looked for while there is no room for new ones."""
 
+WHITE_SPACE: Final = b" \t"
+
 WHOLE_BODY: Final = "penstock.whole-body"
 """In a request's ASGI extensions once its body has arrived: to receive what is left of it waits for nobody."""
 
@@ -106,9 +108,12 @@ class BoundedProtocol(HttpToolsProtocol):
         self._in_head = True
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A header; a field behind a chunked body is not one, and must not be merged with them (RFC 9110, 6.5.1)."""
+        """A header; a field behind a chunked body is not one, and must not be merged with them (RFC 9110, 6.5.1).
+
+        White space around a value is no part of it (RFC 9110, 5.5); the parser hands on what stands behind it.
+        """
         if self._in_head:
-            super().on_header(name, value)
+            super().on_header(name, value.strip(WHITE_SPACE))
 
     def on_headers_complete(self) -> None:
         """A head is complete: start the request unless it is too large."""
@@ -126,6 +131,9 @@ class BoundedProtocol(HttpToolsProtocol):
             self.headers[:], self._declined_headers = self._declined_headers, None
         elif self.parser.should_upgrade():
             return
+        if self.parser.get_http_version() == "1.0":
+            # A client of HTTP/1.0 would take an interim answer for the answer (RFC 9110, 10.1.1 and 15.2).
+            self.expect_100_continue = False
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:

@@ -14,6 +14,7 @@ from ingress.app import compose
 from ingress.connections import FILES_KEPT, MOST, Connections
 from ingress.metrics import IngressMetrics, serve_metrics
 from ingress.protocol import BoundedProtocol
+from shared import strangers
 from shared.blobs import BlobStore
 from shared.errors import SettingsError
 from shared.logs import set_up_logs
@@ -44,6 +45,7 @@ def serve(
     if settings.redis_url is None:
         raise SettingsError("PENSTOCK_REDIS_URL: not set; `penstock up` starts a Redis of its own")
     set_up_logs(settings.log_level, settings.log_format)
+    strangers.tell()
     proxies = TrustedProxies(settings.trusted_proxies)
     connections = Connections(proxies, most=min(MOST, max(1, _allowed_files() - FILES_KEPT)))
     keys = Keys.parse(settings.encryption_keys)
@@ -81,6 +83,9 @@ def serve(
         # One of its lines would hold the path, and the path holds Paybook's token.
         access_log=False,
         proxy_headers=False,
+        # Said, for uvicorn would take them from WEB_CONCURRENCY and FORWARDED_ALLOW_IPS.
+        workers=1,
+        forwarded_allow_ips="",
         server_header=False,
         backlog=BACKLOG,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,

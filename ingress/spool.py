@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from ingress.waiting import Waiting, WaitingRoom
+from shared.background import Background
 from shared.errors import StoreAway
 from shared.redis_clients import open_redis, replicas_to_hold
 from shared.spool import Spool, SpoolRefused
@@ -39,21 +40,17 @@ class SpoolAppends:
         self._redis = open_redis(redis_url, seconds=SPOOL_SECONDS, retries=1)
         self._spool = Spool(self._redis, replicas=replicas_to_hold(redis_url))
         self._room = WaitingRoom("the spool", seconds=SPOOL_SECONDS, batch_events=BATCH_EVENTS)
-        self._taking: asyncio.Task[None] | None = None
-        self._appending: set[asyncio.Task[None]] = set()
+        self._background = Background()
         self._told = ""
         self._log = structlog.get_logger("penstock.ingress")
 
     def start(self) -> None:
         """Begin to append; connections are made when they are needed."""
-        self._taking = asyncio.create_task(self._take_on())
+        self._background.start("spool", self._take_on)
 
     async def stop(self) -> None:
         """End; whoever still waits gets StoreAway."""
-        tasks = [task for task in (self._taking, *self._appending) if task]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._background.stop()
         self._room.send_away("ingress is shutting down")
         await self._redis.aclose()
 
@@ -73,9 +70,7 @@ class SpoolAppends:
         while True:
             await self._room.arrival()
             if batch := self._room.take():
-                appending = asyncio.create_task(self._append(batch))
-                self._appending.add(appending)
-                appending.add_done_callback(self._appending.discard)
+                appending = self._background.once("spool-append", self._append(batch))
                 await asyncio.wait({appending}, timeout=SPACING_SECONDS)
 
     async def _append(self, batch: Sequence[Waiting]) -> None:

@@ -5,7 +5,8 @@ from typing import Final
 
 _EVENTS: Final = {
     "empty": "the provider sent a delivery without a body: ask it why, or discard it",
-    "not-json": "the body is not JSON, or cut off: look at it with `penstock events body ID`, and ask the provider",
+    "not-json": "the body is not JSON, or cut off: look at it with `penstock events body ID`, ask the provider to"
+    " send it again, and discard it",
     "wrong-shape": "the body is not what the provider documents: compare it with its documentation, then mend the"
     " mapping and replay it, or discard it",
     "unknown-type": "the provider sends a type of event that is not known here: replay it after an update that knows"
@@ -18,11 +19,18 @@ _EVENTS: Final = {
     " it",
     "repeated-part": "a part is there more than once, so nobody knows which one counts: ask the provider to send it"
     " again, or discard it",
-    "attempts-used-up": "the provider's API kept failing: see with `penstock accounts list` that it answers again, then"
-    " replay it",
+    "attempts-used-up": "what it asks for was not there in minutes, or the API failed for hours: `penstock events show"
+    " ID` says which; replay it once it is there and the API answers again, or discard it",
     "refused": "the provider's API refuses this call for good: `penstock events show ID` says what it answered; replay"
     " it once that is mended, or discard it",
-    "endless-pages": "the answer's pages do not end: ask the provider, then replay it",
+    "endless-pages": "the answer's pages do not end, or go round in a circle: what they brought is kept; ask the"
+    " provider, then replay it",
+    "missing-scope": "the API key is good, but may not make this call: ask the provider for the scope that `penstock"
+    " events show ID` names, then replay it, or discard it",
+    "user-gone": "the provider does not know this user any more, and the API key is good: replay it if the user comes"
+    " back, or discard it",
+    "body-missing": "its body is not where it was kept: bring the file or object back (from a backup) and replay it, or"
+    " ask the provider to send it again and discard it",
     "account-removed": "its account is not in the settings any more: it goes on by itself when the account returns, or"
     " discard it",
     "poison": "it took its worker process down each time: report it with the worker's log, replay it after an update,"

@@ -3,19 +3,23 @@
 import os
 import signal
 from types import FrameType
-from typing import Any
+from typing import Final
 
+import structlog
 import tornado.web
 from celery import Celery
 from flower.api.tasks import GetQueueLengths
 from flower.app import Flower
-from flower.command import apply_env_options, extract_settings, setup_logging
+from flower.command import extract_settings, setup_logging
 from flower.options import options
 from flower.urls import settings as page_settings
+from flower.utils import strtobool
 from flower.views.broker import BrokerView
 from flower.views.monitor import Metrics
+from tornado.options import Error
 
 from ops.supervisor.secrets import flower_password
+from shared.celery_application import own_application
 from shared.configuration import read_configuration
 from shared.errors import SettingsError
 from shared.providers.registry import PROVIDERS
@@ -26,6 +30,14 @@ from shared.settings import Settings
 USER = "penstock"
 MOST_TASKS = 10_000
 """Flower keeps finished tasks in memory; its default of 100,000 takes some 300 MB (mher/flower issue 134)."""
+
+
+VIEW: Final = (
+    *("max_workers", "max_tasks", "inspect_timeout", "auto_refresh", "purge_offline_workers", "natural_time"),
+    *("tasks_columns", "task_runtime_metric_buckets", "url_prefix", "cookie_secret", "xheaders"),
+)
+"""The options of flower that its variables may set. Where it listens, who gets in and what they may do is ours; of the
+rest a stray variable (such as the one that Kubernetes makes of a Service named ``flower``) could end it."""
 
 
 class _EveryQueue:
@@ -61,13 +73,13 @@ def application(settings: Settings) -> Celery:
     The settings are theirs: a visibility timeout holds for every process on this Redis. Raises SettingsError.
     """
     redis_url = settings.redis_url.get_secret_value() if settings.redis_url else ""
-    celery = Celery("penstock", set_as_current=False)
+    celery = own_application("penstock")
     celery.conf.update(celery_settings(redis_url, read_configuration(settings.config).timing, PROVIDERS))
     return celery
 
 
 def serve_flower(celery: Celery, settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT. Any option of flower may be set as ``FLOWER_...``. Raises SettingsError."""
+    """Serve until SIGTERM or SIGINT. How pages look may be set as ``FLOWER_...`` (``VIEW``). Raises SettingsError."""
     _set_options(settings)
     setup_logging()
     pages = Flower(capp=celery, options=options, **page_settings)
@@ -91,18 +103,31 @@ def _set_options(settings: Settings) -> None:
     password = flower_password(settings)
     if not password.isascii():
         raise SettingsError("PENSTOCK_FLOWER_PASSWORD: flower compares ASCII only; choose a password of such letters")
+    # Asked for with each request (flower/views/__init__.py).
     os.environ.pop("FLOWER_UNAUTHENTICATED_API", None)
-    chosen: dict[str, Any] = {"read_only": True, "max_tasks": MOST_TASKS}
-    always = {"address": settings.host, "port": settings.flower_port, "basic_auth": [f"{USER}:{password}"]}
-    _assign(chosen)
-    apply_env_options()
-    _assign(always)
+    options.max_tasks = MOST_TASKS
+    options.read_only = True
+    options.address, options.port = settings.host, settings.flower_port
+    options.basic_auth = [f"{USER}:{password}"]
+    for name in VIEW:
+        if text := os.environ.get(f"FLOWER_{name.upper()}"):
+            _set_option(name, text)
     extract_settings()
 
 
-def _assign(values: dict[str, Any]) -> None:
-    for name, value in values.items():
-        setattr(options, name, value)
+def _set_option(name: str, text: str) -> None:
+    """As flower reads its variables; one that it could not read is left out, and pages are shown without it."""
+    # The table by which flower itself reads them; tornado's names have dashes.
+    option = options._options[name.replace("_", "-")]  # noqa: SLF001 - nothing else knows an option's type
+    try:
+        if option.multiple:
+            setattr(options, name, [option.type(each) for each in text.split(",")])
+        else:
+            setattr(options, name, bool(strtobool(text)) if option.type is bool else option.type(text))
+    except (ValueError, Error) as error:
+        structlog.get_logger("penstock.flower").warning(
+            "a variable of flower is left out: it cannot be read", variable=f"FLOWER_{name.upper()}", reason=str(error)
+        )
 
 
 def _end(_number: int, _frame: FrameType | None) -> None:

@@ -19,6 +19,8 @@ class NotedProcess(msgspec.Struct, frozen=True):
     pid: int
     started: int
     port: int | None = None
+    ready_url: str = ""
+    """Answers once the process is ready; empty where nothing tells."""
 
     @property
     def alive(self) -> bool:
@@ -38,6 +40,8 @@ class Installation(msgspec.Struct, frozen=True):
     config: str
     encryption_keys_file: str | None
     flower_password: str
+    missing: Sequence[str] = ()
+    """A sentence for each process that cannot be started now, and why."""
 
 
 def _file(data: Path) -> Path:

@@ -7,7 +7,9 @@ import asyncio
 from typing import Final, NamedTuple, TypeAlias
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import ResponseError
+
+from shared.background import Background
 
 
 # A sliding window is a log of the calls in it; a fixed one begins with its first call and counts until it ends.
@@ -124,15 +126,13 @@ class Questions:
     def __init__(self, redis: Redis) -> None:
         self._take = redis.register_script(_TAKE)
         self._asked: _Asked = {}
-        self._under_way: set[asyncio.Task[None]] = set()
+        self._under_way = Background()
 
     async def ask(self, question: Question) -> Said:
         """Ask, together with whoever asks in the same turn. Raises RedisError, OSError."""
         if not self._asked or len(self._asked) >= _MOST_AT_ONCE:
             self._asked = {}
-            sending = asyncio.create_task(self._send(self._asked))
-            self._under_way.add(sending)
-            sending.add_done_callback(self._under_way.discard)
+            self._under_way.once("budget-questions", self._send(self._asked))
         answer: asyncio.Future[Said] = asyncio.get_running_loop().create_future()
         self._asked.setdefault(question, []).append(answer)
         return await answer
@@ -146,13 +146,12 @@ class Questions:
                 keys=[key for question in asked for key in question.keys],
                 args=[argument for question in asked for argument in question[1:]],
             )
-        except (RedisError, OSError) as error:
+            for waiting, answer in zip(asked.values(), answers, strict=True):
+                said = Said(*answer)
+                _tell(waiting, ResponseError(said.why) if said.what == "error" else said)
+        except Exception as error:  # noqa: BLE001 - whatever it is: who is not told waits for ever
             for waiting in asked.values():
                 _tell(waiting, error)
-            return
-        for waiting, answer in zip(asked.values(), answers, strict=True):
-            said = Said(*answer)
-            _tell(waiting, ResponseError(said.why) if said.what == "error" else said)
 
 
 def _tell(waiting: list[asyncio.Future[Said]], answer: Said | Exception) -> None:

@@ -22,7 +22,7 @@ Trouble: TypeAlias = Literal["down", "refused"]
 """``down``: the API fails or does not answer. ``refused``: it does not accept the credentials."""
 
 FAILURES_TO_OPEN: Final = {"down": 10, "refused": 3}
-"""So many in a row, with no success between: half of the calls failing is no reason, nor is one customer with 403."""
+"""So many in a row, with no success between: half of the calls failing is no reason."""
 
 COUNT_SECONDS: Final = 60.0
 LONGEST_INTERVAL: Final = {"down": 15.0, "refused": 300.0}

@@ -3,6 +3,7 @@
 PenstockError
 ├── SettingsError        a setting is wrong: refuse to start (or keep the old settings) and name it
 ├── StoreAway            Postgres, Redis or the blob store does not answer: try again later
+│   └── StoreUnfit       it answers, and is not fit for what it is to keep: somebody has to mend it
 ├── NotAuthentic         the sender is not who it should be: 401, nothing is kept
 ├── Unreadable           authentic, but not to be understood: kept, acknowledged, parked with a reason
 └── AnswerError          a provider's API did not give what was asked for
@@ -29,6 +30,8 @@ Reason = Literal[
     "account-removed",
     "poison",
     "body-missing",
+    "missing-scope",
+    "user-gone",
     "row-set-aside",
 ]
 
@@ -43,6 +46,10 @@ class SettingsError(PenstockError):
 
 class StoreAway(PenstockError):
     """A store did not answer; the sentence says which URL (without its password) was tried."""
+
+
+class StoreUnfit(StoreAway):
+    """A store answers and is not fit for what it is to keep; the sentence says what to do."""
 
 
 Cause = Literal[

@@ -7,12 +7,12 @@ same ``celery_settings``: everybody on one Redis database must agree on the visi
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from celery import Celery
 from kombu import Queue
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 from shared.broker import broker_of
+from shared.celery_application import own_application
 from shared.configuration import Timing
 from shared.errors import StoreAway
 from shared.queue import HANDLERS_QUEUE, queue_of
@@ -60,7 +60,7 @@ class Publisher:
 
     def __init__(self, redis_url: str, timing: Timing, providers: Iterable[str]) -> None:
         self._url = redis_url
-        self._app = Celery("penstock.publisher", set_as_current=False)
+        self._app = own_application("penstock.publisher")
         settings = celery_settings(redis_url, timing, providers)
         settings["broker_transport_options"] |= {
             "socket_timeout": SOCKET_SECONDS,

@@ -4,13 +4,14 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
-from shared.database_url import goes_through_pgbouncer
+from shared.database_url import Database
 from shared.errors import SettingsError
 from shared.redis_url import sentinels_of
+from shared.strangers import OF_KUBERNETES
 
 
 Port = Annotated[int, Field(ge=0, le=65535)]
@@ -29,7 +30,8 @@ class Settings(BaseModel):
 
     # ── stores: unset means the embedded default of `penstock up` ─────────────
     database_url: SecretStr | None = None
-    """Postgres, as ``postgresql://user:password@host/database``. Unset: `penstock up` starts one of its own.
+    """Postgres 14 or later with the encoding UTF8, as ``postgresql://user:password@host/database`` and with any
+    parameter of libpq ([which](../operating.md#the-database-url)). Unset: `penstock up` starts one of its own.
 
     ``?pgbouncer=true`` where that is a pgbouncer in transaction pooling, as [deploying](../../deploy/README.md) says.
     """
@@ -88,9 +90,9 @@ class Settings(BaseModel):
 
     @field_validator("database_url", "read_database_url")
     @classmethod
-    def _says_whether_pooled(cls, url: SecretStr | None) -> SecretStr | None:
+    def _names_a_postgres(cls, url: SecretStr | None) -> SecretStr | None:
         if url:
-            goes_through_pgbouncer(url.get_secret_value())
+            Database.read(url.get_secret_value())
         return url
 
     @field_validator("redis_url")
@@ -134,7 +136,8 @@ class Settings(BaseModel):
 def _value(env: Mapping[str, str], variable: str) -> str:
     """What the variable says, else the file that its ``_FILE`` names. Raises SettingsError."""
     if text := env.get(variable):
-        return text
+        # Beside a Service named penstock-ingress, PENSTOCK_INGRESS_PORT is its address and no port to listen on.
+        return "" if variable.endswith("_PORT") and OF_KUBERNETES.fullmatch(text) else text
     if not (path := env.get(f"{variable}_FILE")):
         return ""
     try:
@@ -143,7 +146,18 @@ def _value(env: Mapping[str, str], variable: str) -> str:
         raise SettingsError(f"{variable}_FILE: {path} cannot be read: {error}") from None
 
 
+_SECRETS: Final = re.compile(r"(?i)([?&][^=&]*(?:password|passwd|secret|token|client_key|server_key)[^=&]*=)[^&#]*")
+"""Parameters whose values are nobody's to see: ``password``, ``sslpassword``, ``sentinel_password`` and the like."""
+
+
 def without_password(url: str) -> str:
     """A store's URL fit to be shown."""
-    open_text = re.sub(r"(?<=://)([^/@]*?)(:[^/@]*)?@", r"\1@", url)
-    return re.sub(r"([?&](?:sentinel_)?password=)[^&]*", r"\1***", open_text)
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        return "what is no URL"
+    place, mark, query = rest.partition("?")
+    if "@" not in place and "@" in query:  # a password with a question mark, or what looks like one
+        place, mark, query = rest, "", ""
+    who, at, where = place.rpartition("@")
+    shown = f"{scheme}://{who.partition(':')[0]}{at}{where}{mark}{query}"
+    return _SECRETS.sub(r"\1***", shown)

@@ -13,6 +13,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Final, Protocol
 from uuid import UUID
 
+import structlog
+
 from shared.errors import SettingsError
 
 
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
 ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+
+_PROTOCOL: Final = "http/protobuf"
 
 _WITH: Final = "shared.otlp"
 """Imported by its name only where it is wanted: nobody else pays its 20 MB, nor needs its libraries."""
@@ -80,7 +84,15 @@ def open_tracing(service: str) -> Tracing | None:
     """
     if not check_tracing():
         return None
-    opened: Tracing = import_module(_WITH).OtlpTracing(service)
+    protocol = os.environ.get("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL") or os.environ.get("OTEL_EXPORTER_OTLP_PROTOCOL")
+    if protocol and protocol != _PROTOCOL:
+        structlog.get_logger("penstock.tracing").warning(
+            "traces are sent in another way than is asked for", asked=protocol, sent=_PROTOCOL
+        )
+    try:
+        opened: Tracing = import_module(_WITH).OtlpTracing(service)
+    except (ValueError, OSError) as error:
+        raise SettingsError(f"one of the OTEL_... variables cannot be used: {error}") from None
     return opened
 
 

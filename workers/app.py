@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 from celery import Celery
 from celery.signals import setup_logging, worker_process_init, worker_process_shutdown
 
+from shared.celery_application import own_application
 from shared.logs import set_up_logs
 from shared.providers.registry import PROVIDERS
 from shared.publishing import celery_settings
@@ -36,7 +37,7 @@ def create(settings: Settings, name: str = "worker", more: More | None = None) -
     watch = ConfigurationWatch(settings.config)
     timing = watch.current.timing
     redis_url = settings.redis_url.get_secret_value() if settings.redis_url else ""
-    app = Celery("penstock", set_as_current=False, amqp=QuickAmqp)
+    app = own_application("penstock", amqp=QuickAmqp)
     conf = celery_settings(redis_url, timing, PROVIDERS)
     conf["broker_transport_options"] |= {
         # Bounds every reply on a connection that died without a word; must exceed the 1 s of a blocking pop.

@@ -12,12 +12,10 @@ it looks at: what is there before the fork is hidden from it (https://docs.pytho
 The parent can see that a child has ended, long before the child's lease lapses: ``ended`` tells who looks.
 """
 
-import functools
 import gc
-import os
 from pathlib import Path
 from typing import Any, Final
-from uuid import UUID, uuid4, uuid5
+from uuid import UUID, uuid4
 
 from celery.concurrency import prefork
 from celery.concurrency.asynpool import AsynPool
@@ -25,31 +23,26 @@ from celery.concurrency.asynpool import AsynPool
 from workers.forking import FORK_LOCK
 
 
-_children: Final[set[int]] = set()
-"""Process ids of those that were started and not yet seen to have ended."""
-
-
-@functools.cache
-def _worker() -> UUID:
-    """A worker's own, which its children have from the fork. Several workers may have loaded this module as one."""
-    return uuid4()
-
-
-def known_as(pid: int) -> UUID:
-    """What the child with this process id holds leases as."""
-    return uuid5(_worker(), str(pid))
+_children: Final[dict[int, UUID]] = {}
+"""What those hold leases as that were started and not yet seen to have ended, by process id."""
+_forked_as: UUID | None = None
+"""In a child its own id, drawn before its fork: its process id may be that of one that ended, or of a later one."""
 
 
 def own_id() -> UUID:
     """What this child holds leases as."""
-    return known_as(os.getpid())
+    return _forked_as or uuid4()
 
 
 def ended() -> list[UUID]:
     """The children that have ended since the last time, in whatever way, by what they held leases as."""
     gone = [pid for pid in tuple(_children) if not _lives(pid)]
-    _children.difference_update(gone)
-    return [known_as(pid) for pid in gone]
+    replaced, _replaced[:] = list(_replaced), []
+    return [*replaced, *(_children.pop(pid) for pid in gone)]
+
+
+_replaced: Final[list[UUID]] = []
+"""Those whose process id was given to the next child before anybody had looked."""
 
 
 def _lives(pid: int) -> bool:
@@ -65,12 +58,15 @@ class _Children(AsynPool):
     _cache: dict[int, Any]
 
     def _create_worker_process(self, number: int) -> Any:
-        _worker()
+        global _forked_as  # noqa: PLW0603 - a fork hands on nothing else than what is there already
         gc.collect()
         gc.freeze()
         with FORK_LOCK:
+            known_as = _forked_as = uuid4()
             child = super()._create_worker_process(number)  # type: ignore[misc]  # celery-types do not know it
-        _children.add(child.pid)
+            if (before := _children.get(child.pid)) is not None:
+                _replaced.append(before)
+            _children[child.pid] = known_as
         return child
 
     def flush(self) -> None:

@@ -8,8 +8,8 @@ import asyncio
 import contextlib
 import os
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
-from concurrent.futures import Future
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID, uuid4
@@ -18,6 +18,7 @@ import asyncpg
 import structlog
 import uvloop
 
+from shared.background import Background
 from shared.blobs import BlobStore
 from shared.budgets import Budgets
 from shared.errors import PenstockError, StoreAway
@@ -30,13 +31,14 @@ from shared.store import keys as data_keys
 from shared.store import known_accounts, leases
 from shared.store.fetching import ClaimedFetch
 from shared.store.planning import ClaimedEvent
-from shared.store.postgres import AWAY, Connection, Pool, connect_once, open_pool
+from shared.store.postgres import AWAY, Connection, Pool, open_pool
 from shared.tracing import Tracing, open_tracing
 from shared.watching import ConfigurationWatch
 from workers.calling import Caller
 from workers.follow_up.metrics import follow_up_metrics
 from workers.follow_up.probing import Probing
 from workers.follow_up.sessions import Sessions
+from workers.lease import Lease, Life
 from workers.transactions import again_on_conflict
 
 
@@ -74,7 +76,11 @@ class WorkerProcess:
         self._claiming = asyncio.Lock()
         self._loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="work", daemon=True)
-        self._background: list[asyncio.Task[None]] = []
+        self._background = Background()
+        self._life = Life(self._loop)
+        self._opened = contextlib.AsyncExitStack()
+        # One: what it does needs the interpreter, so two would only hold each other up, and the loop.
+        self._aside = ThreadPoolExecutor(1, thread_name_prefix="aside")
         self._log = structlog.get_logger("penstock.worker").bind(process=self.name)
 
     # ── life ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -131,35 +137,51 @@ class WorkerProcess:
         self.caller = Caller()
         self.sessions = Sessions(self.caller, self.budgets)
         while True:
-            try:
-                self.pool = await open_pool(database_url, name=self.name, size=POOL_SIZE)
-                self.claims = await open_pool(database_url, name=self.name, size=1, in_index_order=True)
-                async with self.pool.acquire() as connection:
-                    await leases.beat(connection, self.id, self.name)
-                break
-            except (StoreAway, *AWAY) as error:
-                self._log.warning("waiting for Postgres", reason=str(error))
-                await asyncio.sleep(RETRY_START_SECONDS)
+            async with contextlib.AsyncExitStack() as opened:
+                try:
+                    pool = await open_pool(database_url, name=self.name, size=POOL_SIZE)
+                    opened.callback(pool.terminate)
+                    claims = await open_pool(database_url, name=self.name, size=1, in_index_order=True)
+                    opened.callback(claims.terminate)
+                    async with pool.acquire() as connection:
+                        await leases.beat(connection, self.id, self.name)
+                # Any refusal: whoever may not connect yet, or finds no tables, waits for somebody to change that.
+                except (StoreAway, asyncpg.PostgresError, *AWAY) as error:
+                    self._log.warning("waiting for Postgres", reason=str(error) or type(error).__name__)
+                else:
+                    self.pool, self.claims = pool, claims
+                    self._opened = opened.pop_all()
+                    break
+            await asyncio.sleep(RETRY_START_SECONDS)
+        self._life.begin()
+        lease = Lease(database_url, self.id, self.name, self.watch, self._life)
+        lease.start()
+        self._opened.push_async_callback(self._leave)
+        self._opened.push_async_callback(asyncio.to_thread, lease.stop)
         probing = Probing(self.pool, self.budgets, self.caller, self.sessions, self.watch)
-        self._background = [
-            asyncio.create_task(self._beat(database_url)),
-            asyncio.create_task(self.watch.run()),
-            asyncio.create_task(probing.run()),
-            asyncio.create_task(data_keys.keep(database_url, self.keys, tuple)),
-            asyncio.create_task(known_accounts.keep(database_url, self.watch)),
-        ]
+        self._background.start("returning", self._return_what_is_not_held)
+        self._background.start("configuration", self.watch.run)
+        self._background.start("probing", probing.run)
+        self._background.start("data-keys", partial(data_keys.keep, database_url, self.keys, tuple))
+        self._background.start("known-accounts", partial(known_accounts.keep, database_url, self.watch))
 
     async def _close(self) -> None:
-        for task in self._background:
-            task.cancel()
-        await asyncio.gather(*self._background, return_exceptions=True)
+        await self._background.stop()
+        async with self._opened:
+            await self.caller.close()
+            await self.budgets.close()
+            await asyncio.to_thread(self.publisher.close)
+        self._aside.shutdown(wait=False, cancel_futures=True)
+
+    async def _leave(self) -> None:
         async with self.pool.acquire() as connection:
             await leases.leave(connection, self.id)
-        await self.caller.close()
-        await self.budgets.close()
-        await asyncio.to_thread(self.publisher.close)
         await self.claims.close()
         await self.pool.close()
+
+    async def aside(self, work: Callable[[], T]) -> T:
+        """Do what takes long and waits for nothing in a thread beside the loop, which goes on meanwhile."""
+        return await self._loop.run_in_executor(self._aside, work)
 
     # ── keys ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -209,40 +231,20 @@ class WorkerProcess:
         """Hold these no more."""
         self._held.difference_update(ids)
 
-    @contextlib.asynccontextmanager
-    async def holding(
-        self, claim: Callable[[Connection], Awaitable[list[ClaimedEvent]]]
-    ) -> AsyncIterator[list[ClaimedEvent]]:
-        """Hold what ``claim`` takes for the time of the block, whatever way it ends."""
-        claimed = await self.take(claim, list, self.claims)
-        try:
-            yield claimed
-        finally:
-            self.let_go(event.id for event in claimed)
-
-    async def _beat(self, database_url: str) -> None:
-        """Beat until cancelled, on a connection of its own: no statement of the work holds it up.
-
-        It runs on the work's loop: a loop that is stuck beats no more, and its claims lapse.
-        """
+    async def _return_what_is_not_held(self) -> None:
+        """Until cancelled, as often as it beats: what is claimed and not held is due again."""
         while True:
+            timing = self.watch.current.timing
             try:
-                connection = await connect_once(database_url)
-                try:
-                    await self._beat_until_away(connection)
-                finally:
-                    connection.terminate()
-            except (StoreAway, asyncpg.PostgresError, *AWAY) as error:
-                self._log.warning("the lease could not be renewed", reason=str(error) or type(error).__name__)
-            await asyncio.sleep(RETRY_START_SECONDS)
-
-    async def _beat_until_away(self, connection: Connection) -> None:
-        while True:
-            async with asyncio.timeout(self.watch.current.timing.lease_seconds / 2):
-                await leases.beat(connection, self.id, self.name)
-                async with self._claiming:
+                async with (
+                    asyncio.timeout(timing.lease_seconds / 2),
+                    self._claiming,
+                    self.claims.acquire() as connection,
+                ):
                     await again_on_conflict(partial(self._give_back, connection))
-            await asyncio.sleep(self.watch.current.timing.beat_seconds)
+            except (StoreAway, asyncpg.PostgresError, *AWAY) as error:
+                self._log.warning("what is not held was not given back", reason=str(error) or type(error).__name__)
+            await asyncio.sleep(timing.beat_seconds)
 
     async def _give_back(self, connection: Connection) -> None:
         events = [held for held in self._held if isinstance(held, UUID)]

@@ -5,13 +5,14 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Sequence
-from contextlib import suppress
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from urllib.parse import unquote, urlsplit, urlunsplit
+from typing import Final
 
 from ops.embedded.postgres import programs
-from shared.database_url import goes_through_pgbouncer
+from shared.database_url import PGBOUNCER, Database, goes_through_pgbouncer
 from shared.errors import PenstockError, SettingsError
 from shared.store.postgres import connect_once
 
@@ -38,11 +39,10 @@ async def _run(name: str, url: str, *arguments: str) -> None:
             f"PENSTOCK_DATABASE_URL: {name} needs Postgres itself, not pgbouncer: name the server for this command,"
             " without ?pgbouncer=true"
         )
-    shown, password = _without_password(url)
     program = await _program(name, await _server_major(url))
-    command = (str(program), f"--dbname={shown}", "--no-password", *arguments)
-    # A password on a command line is for everybody on the machine to read.
-    status, _, said = await _ended(command, PGPASSWORD=password)
+    with _conninfo(Database.read(url)) as (told, environment):
+        command = (str(program), f"--dbname={told}", "--no-password", *arguments)
+        status, _, said = await _ended(command, **environment)
     if status:
         last = said.strip().splitlines()[-1:] or [f"exit status {status}"]
         raise PenstockError(f"{name} did not succeed: {last[0]}")
@@ -92,8 +92,37 @@ async def _ended(command: Sequence[str], **environment: str) -> tuple[int, str, 
     return process.returncode or 0, output.decode(errors="replace"), errors.decode(errors="replace")
 
 
-def _without_password(url: str) -> tuple[str, str]:
-    parts = urlsplit(url)
-    host = parts.netloc.rpartition("@")[2]
-    user = f"{parts.username}@" if parts.username else ""
-    return urlunsplit(parts._replace(scheme="postgresql", netloc=user + host)), unquote(parts.password or "")
+@contextmanager
+def _conninfo(database: Database) -> Iterator[tuple[str, Mapping[str, str]]]:
+    """What libpq connects with, and the environment for it: no secret is on a command line, which everybody may read.
+
+    A password goes by its variable; a key's passphrase has none, and goes by a file of services that is only ours.
+    """
+    told = {name: text for name, text in database.parameters.items() if name not in _NOT_LIBPQ}
+    told |= {
+        "host": ",".join(host.name for host in database.hosts),
+        "port": ",".join(str(host.port) for host in database.hosts),
+        "user": database.user,
+        "dbname": database.name,
+    }
+    if any(host.address != host.name for host in database.hosts):
+        told["hostaddr"] = ",".join(host.address for host in database.hosts)
+    environment: dict[str, str] = {"HOME": os.environ.get("HOME", "/")}
+    if database.given_password is not None:
+        environment["PGPASSWORD"] = database.given_password
+    with tempfile.TemporaryDirectory(prefix="penstock-") as folder:
+        if passphrase := told.pop("sslpassword", ""):
+            file = Path(folder) / "service"
+            file.write_text(f"[penstock]\nsslpassword={passphrase}\n", encoding="utf-8")
+            environment["PGSERVICEFILE"] = str(file)
+            told["service"] = "penstock"
+        yield " ".join(f"{name}={_quoted(text)}" for name, text in told.items()), environment
+
+
+_NOT_LIBPQ: Final = frozenset({PGBOUNCER, "servicefile"})
+"""Ours; and what has been read already (older versions of libpq do not know it)."""
+
+
+def _quoted(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"

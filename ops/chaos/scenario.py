@@ -16,7 +16,8 @@ from ops.chaos.traffic import Intent
 from shared.errors import PenstockError
 from shared.redis_clients import open_redis
 from shared.spool import SPOOL
-from shared.store.postgres import connect_once, for_asyncpg
+from shared.store.connection import connect
+from shared.store.postgres import connect_once
 
 
 ResultT = TypeVar("ResultT")
@@ -91,9 +92,9 @@ class Stage:
 
     async def postgres(self, *statements: str, database: str = "") -> None:
         """Run statements on a connection of their own that is allowed to write. Waits for a server that restarts."""
-        url = for_asyncpg(self.at.noted().database_url)
+        url = self.at.noted().database_url
         target = f"{url.rpartition('/')[0]}/{database}" if database else url
-        connection = await _patiently(lambda: asyncpg.connect(target, timeout=5, server_settings=_WRITING))
+        connection = await _patiently(lambda: connect(target, name="chaos", server_settings=_WRITING))
         try:
             for statement in statements:
                 await connection.execute(statement, timeout=60)
@@ -200,7 +201,7 @@ class Book:
         return enter
 
 
-_WRITING = {"default_transaction_read_only": "off", "application_name": "penstock chaos"}
+_WRITING = {"default_transaction_read_only": "off"}
 _PATIENCE_SECONDS = 30.0
 _LOOK_SECONDS = 0.1
 _EMPTY_SECONDS = 3.0

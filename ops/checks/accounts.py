@@ -6,7 +6,7 @@ from typing import Final
 
 from ops.checks.finding import Finding, advice, fix, ok
 from shared.configuration import Configuration
-from shared.errors import AnswerError
+from shared.errors import AnswerError, BrokenAnswer
 from shared.providers.account import AccountSettings
 from shared.providers.interface import Call, Probe
 from shared.providers.paybook.api import registrations
@@ -56,6 +56,8 @@ async def _check(
         answer = await caller.ask(account, probe.method, probe.path, headers, configuration, seconds=_SECONDS)
     except NoAnswer as error:
         return [fix(item, f"{account.base_url} does not answer: {error}; check base_url and the network")]
+    except BrokenAnswer as error:
+        return [fix(item, f"{account.base_url} gives no answer that can be read: {error}; check base_url")]
     findings = [_verdict(item, account, probe, answer.status)]
     if provider == "paybook" and findings[0].level == "ok":
         findings = list(_registered(item, account, answer.body, findings[0]))

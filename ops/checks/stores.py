@@ -1,7 +1,7 @@
 """Checks of the stores: whether each answers, which version it is, and whether it keeps what it is given."""
 
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
 from redis.asyncio import Redis
@@ -11,7 +11,7 @@ from uuid_utils.compat import uuid7
 from ops.checks.finding import Finding, advice, fix, ok
 from shared.blobs import BlobStore
 from shared.database_url import goes_through_pgbouncer
-from shared.errors import PenstockError, SettingsError, StoreAway
+from shared.errors import PenstockError, SettingsError, StoreAway, StoreUnfit
 from shared.redis_clients import open_redis, replicas_to_hold
 from shared.sealing import Keys
 from shared.settings import Settings, without_password
@@ -24,10 +24,22 @@ if TYPE_CHECKING:
     from uuid import UUID
 
 
-_OLDEST_POSTGRES = 14
 _REDIS_SECONDS = 5.0
 _PROBE = b"penstock check"
 _PLANS = "SELECT current_setting('jit'), current_setting('enable_seqscan')"
+
+_DEFAULTS = "SELECT name, setting FROM pg_settings WHERE name = ANY($1)"
+_BITING: Final[Mapping[str, tuple[str, Callable[[str, str], Finding], str]]] = {
+    "default_transaction_read_only": (
+        "off",
+        fix,
+        "nothing can be kept; name the primary, or ALTER ROLE or ALTER DATABASE ... RESET it",
+    ),
+    "transaction_timeout": ("0", advice, "a long backup is ended halfway; set it to 0 for this role"),
+    "idle_session_timeout": ("0", advice, "idle connections are ended and made anew; set it to 0 for this role"),
+    "temp_file_limit": ("-1", advice, "a large sort may fail; set it to -1 for this role"),
+}
+"""Name -> its harmless value, how bad another one is, and what to do. The others a connection sets for itself."""
 
 _APPENDFSYNC = {
     "always": "a write is on disk when Redis answers: spooled events survive a crash of the machine",
@@ -44,24 +56,31 @@ async def check_postgres(settings: Settings) -> list[Finding]:
     url = settings.database_url.get_secret_value()
     try:
         connection = await connect_once(url)
+    except (StoreUnfit, SettingsError) as error:
+        return [fix("Postgres", f"{error}")]
     except StoreAway as error:
         return [fix("Postgres", f"{error}; start it, or mend PENSTOCK_DATABASE_URL")]
     try:
         version = await connection.fetchval("SHOW server_version")
-        number = int(await connection.fetchval("SHOW server_version_num")) // 10_000
         try:
             revision = await connection.fetchval("SELECT version_num FROM alembic_version")
         except asyncpg.UndefinedTableError:
             revision = None
         planned = tuple(await connection.fetchrow(_PLANS) or ())
+        defaults = {row["name"]: row["setting"] for row in await connection.fetch(_DEFAULTS, list(_BITING))}
     except AWAY as error:
         return [fix("Postgres", f"{without_password(url)} broke off: {error}")]
     finally:
         await connection.close()
     server = ok("Postgres", f"version {version} at {without_password(url)}")
-    if number < _OLDEST_POSTGRES:
-        server = fix("Postgres", f"version {version} is too old: Penstock needs {_OLDEST_POSTGRES} or newer")
-    return [server, _schema(revision), *_pgbouncer(url, planned)]
+    return [server, _schema(revision), *_pgbouncer(url, planned), *_biting(defaults)]
+
+
+def _biting(found: Mapping[str, str]) -> Iterator[Finding]:
+    """Settings of the server, the database or the role that no connection of ours sets for itself."""
+    for name, (harmless, level, sentence) in _BITING.items():
+        if found.get(name, harmless) != harmless:
+            yield level("Postgres settings", f"{name} is {found[name]}: {sentence}")
 
 
 def _pgbouncer(url: str, planned: tuple[str, ...]) -> Iterator[Finding]:

@@ -1,8 +1,10 @@
 """``penstock``: everything that operators type. One module a command; each is imported when it is called."""
 
+import io
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -14,6 +16,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from ops.cli.examples import examples
 from shared.errors import PenstockError
+from shared.strangers import withhold
 
 
 class _Entry(NamedTuple):
@@ -156,6 +159,14 @@ def penstock(
 
 def main() -> None:
     """The program. An error is one sentence on standard error: exit status 1, or 2 for bad usage."""
+    withhold()
+    if "PYTHONWARNINGS" in os.environ:
+        # Under "error" a library's notice of what it will drop one day would be the end of a process.
+        warnings.simplefilter("default")
+    for stream in (sys.stdout, sys.stderr):
+        # Where the locale or PYTHONIOENCODING says ASCII or Latin 1, a name may hold what they have no letter for.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         app(prog_name="penstock")
     except KeyboardInterrupt:

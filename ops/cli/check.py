@@ -9,6 +9,7 @@ import typer
 from rich.text import Text
 
 from ops.checks.accounts import check_accounts
+from ops.checks.environment import check_environment
 from ops.checks.finding import Finding, fix
 from ops.checks.handlers import check_handlers
 from ops.checks.keys import check_keys
@@ -59,6 +60,7 @@ async def _check(*, production: bool) -> Sequence[Finding]:
     with suppress(SettingsError):
         settings = find(given)
     findings, configuration = check_settings(settings)
+    findings.extend(check_environment())
     for of_store in await asyncio.gather(check_postgres(settings), check_redis(settings), check_blobs(settings)):
         findings.extend(of_store)
     findings.extend(await check_keys(settings))

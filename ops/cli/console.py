@@ -7,6 +7,7 @@ import typer
 
 from ops.cli.examples import examples
 from ops.installation import find
+from shared import strangers
 from shared.logs import set_up_logs
 from shared.settings import Settings
 
@@ -29,6 +30,7 @@ def console(context: typer.Context) -> None:
 
     settings = find(Settings.read())
     set_up_logs(settings.log_level, settings.log_format)
+    strangers.tell()
     serve(settings)
 
 

@@ -11,6 +11,7 @@ import uvloop
 
 from ops.cli.examples import examples
 from ops.installation import find
+from shared import strangers
 from shared.logs import set_up_logs
 from shared.settings import Settings
 from workers.health.metrics import serve
@@ -32,6 +33,7 @@ def relay(
     """Queue again whatever is due; any number of relays may run."""
     settings = find(Settings.read(), redis=True)
     set_up_logs(settings.log_level, settings.log_format)
+    strangers.tell()
     process = Relay(settings, heartbeat)
     if metrics_port is not None:
         serve(metrics_port, settings.host, lambda: process.goes_on)

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ops.cli.examples import examples
-from ops.installation import Installation, running
+from ops.installation import Installation, NotedProcess, running
 from shared.settings import Settings, without_password
 
 
@@ -33,7 +33,7 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="One JSON object
             err=True,
         )
     else:
-        _show(described)
+        _show(described, found)
     if found is None:
         raise typer.Exit(1)
 
@@ -59,20 +59,34 @@ def _complete(processes: Sequence[dict[str, Any]]) -> bool:
 
 
 def _takes_deliveries(ingress_url: str) -> bool:
+    return _answer(f"{ingress_url}/health/ready") == httpx.codes.OK
+
+
+def _answer(url: str) -> int | None:
+    """The status of a GET; None without an answer."""
     try:
         with httpx.Client(trust_env=False, timeout=_SECONDS) as client:
-            return client.get(f"{ingress_url}/health/ready").status_code == httpx.codes.OK
+            return client.get(url).status_code
     except httpx.HTTPError:
-        return False
+        return None
 
 
-def _show(described: dict[str, Any]) -> None:
+def _state(process: NotedProcess) -> str:
+    if not process.alive:
+        return "is down; it is started again"
+    if process.ready_url and (_answer(process.ready_url) or 500) >= httpx.codes.INTERNAL_SERVER_ERROR:
+        return "runs, but is not ready"
+    return "runs"
+
+
+def _show(described: dict[str, Any], found: Installation) -> None:
     console = Console(highlight=False)
     table = Table("process", "pid", "port", "", box=None, pad_edge=False)
-    for each in described["processes"]:
-        state = "runs" if each["alive"] else "is down; it is started again"
-        table.add_row(each["name"], str(each["pid"]), str(each["port"] or ""), state)
+    for each in found.processes:
+        table.add_row(each.name, str(each.pid), str(each.port or ""), _state(each))
     console.print(table)
+    for sentence in found.missing:
+        console.print(sentence, markup=False, soft_wrap=True)
     console.print(f"database {described['database_url']}", markup=False, soft_wrap=True)
     console.print(f"redis    {described['redis_url']}", markup=False, soft_wrap=True)
     console.print("ready" if described["ready"] else "not ready")

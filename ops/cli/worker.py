@@ -14,6 +14,7 @@ from prometheus_client import values
 
 from ops.cli.examples import examples
 from ops.installation import find
+from shared import strangers
 from shared.errors import SettingsError
 from shared.logs import set_up_logs
 from shared.providers.registry import PROVIDERS
@@ -48,6 +49,7 @@ def worker(
     settings = find(Settings.read(), redis=True)
     # Before Celery's own call: what it says until then would be text between the lines.
     set_up_logs(settings.log_level, settings.log_format)
+    strangers.tell()
     if metrics_port is not None:
         _share_figures()
     check_tracing()

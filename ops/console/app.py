@@ -140,5 +140,8 @@ def serve(settings: Settings) -> None:
         access_log=False,
         server_header=False,
         proxy_headers=False,  # who is near is told by the connection alone
+        # Said, for uvicorn would take them from WEB_CONCURRENCY and FORWARDED_ALLOW_IPS.
+        workers=1,
+        forwarded_allow_ips="",
         timeout_graceful_shutdown=_STOP_SECONDS,
     )

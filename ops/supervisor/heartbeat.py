@@ -5,8 +5,10 @@ from pathlib import Path
 
 
 SILENT_SECONDS = 20.0
-START_SECONDS = 60.0
-"""How long the first sign may take: a process reads its code and its settings before."""
+START_SECONDS = 120.0
+"""How long the first sign may take: a process reads its code and its settings before. Twice as long after each start
+that was cut short, since on a machine that slow the next one would be no better off."""
+LONGEST_START_SECONDS = 1800.0
 _STALL_SECONDS = 2.0
 """Looks this far apart say that the listener itself stood still, and perhaps the whole machine."""
 
@@ -18,6 +20,7 @@ class Heartbeat:
         self.file = file
         self._silent = silent
         self._start = start
+        self._began = False
         self._sign: int | None = None
         self._heard = self._looked = time.monotonic()
 
@@ -25,6 +28,9 @@ class Heartbeat:
         """The process is being started; signs of the one before are forgotten."""
         self.file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.file.unlink(missing_ok=True)
+        if self._began and self._sign is None:
+            self._start = min(LONGEST_START_SECONDS, 2 * self._start)
+        self._began = True
         self._sign = None
         self._heard = self._looked = time.monotonic()
 

@@ -2,10 +2,16 @@
 
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from prometheus_client import start_http_server
 
 from shared.metric_files import page_of
+
+
+if TYPE_CHECKING:
+    from threading import Thread
+    from wsgiref.simple_server import WSGIServer
 
 
 class Metrics:
@@ -13,16 +19,19 @@ class Metrics:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._serving: tuple[WSGIServer, Thread] | None = None
         # What an ended run counted is no part of this one.
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(mode=0o700, parents=True)
 
     def serve(self, host: str, port: int) -> None:
-        """Answer from now on, in a thread."""
-        self._server, self._thread = start_http_server(port, host, page_of(self.folder))
+        """Answer from now on, in a thread. Raises OSError."""
+        self._serving = start_http_server(port, host, page_of(self.folder))
 
     def close(self) -> None:
         """Free the port."""
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        if self._serving:
+            server, thread = self._serving
+            server.shutdown()
+            server.server_close()
+            thread.join()

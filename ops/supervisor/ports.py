@@ -1,4 +1,7 @@
-"""The ports that people and providers meet: taken before anything is started, so that a taken one is one sentence."""
+"""The ports that people and providers meet: taken before anything is started, so that a taken one is one sentence.
+
+Without ingress' there is nothing to start. Any other is only missed: what it is for begins when the port is free.
+"""
 
 import errno
 import socket
@@ -11,6 +14,10 @@ from shared.settings import Settings
 
 
 _TRIES = 100
+
+
+class _Taken(SettingsError):
+    """Another program listens there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,17 +37,38 @@ class Ports:
 
 @contextmanager
 def taken_ports(settings: Settings, *, move: bool, say: Callable[[str], None]) -> Iterator[Ports]:
-    """Find and hold the ports. With ``move`` the next free one is used where one is taken. Raises SettingsError."""
+    """Find and hold the ports. With ``move`` the next free one is used where one is taken.
+
+    Raises SettingsError when ingress' is taken, or one that is not permitted.
+    """
     with ExitStack() as held:
-        names = ("ingress_port", "console_port", "flower_port", "metrics_port")
-        sockets = {name: held.enter_context(_open(settings, name, move=move)) for name in names}
-        numbers: dict[str, int] = {name: opened.getsockname()[1] for name, opened in sockets.items()}
-        for name in names:
-            if (wanted := getattr(settings, name)) not in {0, numbers[name]}:
-                say(f"Port {wanted} is taken; {name.removesuffix('_port')} uses {numbers[name]} ({_variable(name)}).")
-        for name in names[1:]:
-            sockets[name].close()
-        yield Ports(ingress=sockets["ingress_port"], **numbers)
+        ingress = held.enter_context(_open(settings, "ingress_port", move=move))
+        numbers = {"ingress_port": ingress.getsockname()[1]}
+        others: list[socket.socket] = []
+        for name in ("console_port", "flower_port", "metrics_port"):
+            try:
+                others.append(held.enter_context(_open(settings, name, move=move)))
+            except _Taken as taken:
+                # Who takes deliveries does not end for who shows them.
+                say(f"{name.removesuffix('_port')} is missing: {taken}.")
+                numbers[name] = getattr(settings, name)
+            else:
+                numbers[name] = others[-1].getsockname()[1]
+        for name, number in numbers.items():
+            if (wanted := getattr(settings, name)) not in {0, number}:
+                say(f"Port {wanted} is taken; {name.removesuffix('_port')} uses {number} ({_variable(name)}).")
+        for other in others:
+            other.close()
+        yield Ports(ingress=ingress, **numbers)
+
+
+def is_free(host: str, port: int) -> bool:
+    """Whether one may listen there now."""
+    try:
+        _bind(host, port).close()
+    except OSError:
+        return False
+    return True
 
 
 def reachable(host: str) -> str:
@@ -59,7 +87,7 @@ def _open(settings: Settings, name: str, *, move: bool) -> socket.socket:
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise SettingsError(f"PENSTOCK_HOST: cannot listen on {settings.host}: {error.strerror}") from None
-    raise SettingsError(f"port {wanted} is taken: set {_variable(name)} to another (0 takes any free one)")
+    raise _Taken(f"port {wanted} is taken: set {_variable(name)} to another (0 takes any free one)")
 
 
 def _bind(host: str, port: int) -> socket.socket:

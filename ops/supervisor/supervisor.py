@@ -5,6 +5,8 @@ import signal
 import socket
 import time
 from collections.abc import Coroutine, Sequence
+from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import httpx
@@ -17,12 +19,16 @@ from ops.supervisor.heartbeat import Heartbeat
 from ops.supervisor.logs import bound, rotate, tail
 from ops.supervisor.screen import Screen
 from ops.supervisor.table import Options, Role
+from shared.background import Background
 from shared.errors import PenstockError
 from shared.settings import Settings
 
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 READY_SECONDS = 120.0
+"""How long the lab is given, without whose accounts a demo is none."""
+LATE_SECONDS = 60.0
+"""Who is not ready by then is named, and waited for no longer before the rest is called ready."""
 FEED_STOP_SECONDS = 4.0
 STOP_SECONDS = 10.0
 """Contract: all is over within 15 s; the embedded servers take what is left."""
@@ -55,11 +61,15 @@ class Supervisor:
         self._installation = installation
         self._screen = screen
         self._listener = listener
+        self._late: list[Role] = []
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
 
     async def run(self, options: Options, open_counts: OpenCounts) -> None:
-        """Run until a signal asks to stop; a second one hurries. Raises PenstockError if a child cannot start."""
+        """Run until a signal asks to stop; a second one hurries.
+
+        Raises PenstockError if a child that it cannot do without does not start.
+        """
         loop = asyncio.get_running_loop()
         for number in SIGNALS:
             loop.add_signal_handler(number, self._signalled)
@@ -75,54 +85,131 @@ class Supervisor:
         (self._hurry if self._stop.is_set() else self._stop).set()
 
     async def _live(self, options: Options, open_counts: OpenCounts) -> None:
-        for stage in self._stages:
-            starting = [(role, child) for role, child in self._children if role in stage and role.wanted()]
-            for _, child in starting:
+        first, others = self._stages
+        self._start(first)
+        await _ready([(role, child) for role, child in self._children if role in first])
+        self._start(others)
+        async with httpx.AsyncClient(trust_env=False, timeout=2) as client:
+            await self._until_deliveries_are_received(client)
+            # From here on nothing but a signal ends it: who takes deliveries does not end for who shows them.
+            async with Background() as background:
+                background.start("children", self._tend_on)
+                background.start("late-children", self._start_when_wanted)
+                background.start("logs", self._tidy)
+                await self._tell_when_ready(client, options)
+                background.start("readiness", partial(self._tell_when_late_ones_are_ready, client))
+                await self._screen.show_counts(
+                    open_counts, self._installation.database_url, self._installation.redis_url
+                )
+
+    def _start(self, roles: Sequence[Role]) -> None:
+        for role, child in self._children:
+            if role in roles and role.wanted():
                 rotate(child.program.log)
                 child.start()
-            self._note()
-            await _ready(starting)
-        self._screen.say("Penstock is ready.")
-        self._screen.places(self._settings, demo=options.demo)
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._tend())
-            tasks.create_task(self._start_when_wanted())
-            tasks.create_task(self._tidy())
-            tasks.create_task(
-                self._screen.show_counts(open_counts, self._installation.database_url, self._installation.redis_url)
-            )
+        self._note()
 
-    async def _tend(self) -> None:
-        while True:
-            for child in (*self._servers, *(child for _, child in self._children)):
-                if said := child.tend():
-                    self._screen.say(said)
-                    self._note()
+    async def _until_deliveries_are_received(self, client: httpx.AsyncClient) -> None:
+        """Wait for ingress' first answer, however long that takes; who is killed meanwhile is started again.
+
+        Raises PenstockError when ingress, a worker or the relay ends by itself: a setting is wrong.
+        """
+        ingress = next(role for role, _ in self._children if role.receives)
+        late_at = time.monotonic() + LATE_SECONDS
+        while not await _is_ready(ingress, client):
+            for role, child in self._children:
+                if role.essential and (status := child.ended) is not None and status >= 0:
+                    raise _failed(role, f"ended ({described(status)})")
+            if time.monotonic() > late_at:
+                late_at = float("inf")
+                self._screen.say(f"{ingress.program.name} does not answer yet; its log is {ingress.program.log}.")
+            self._tend()
             await asyncio.sleep(_TICK_SECONDS)
+
+    async def _tell_when_ready(self, client: httpx.AsyncClient, options: Options) -> None:
+        """Say that all are ready, or after a while which are not, and of these when they are."""
+        late_at = time.monotonic() + LATE_SECONDS
+        while late := [role for role, child in self._children if child.process and not await _is_ready(role, client)]:
+            if time.monotonic() > late_at:
+                break
+            await asyncio.sleep(_TICK_SECONDS)
+        for role in late:
+            self._screen.say(
+                f"{role.program.name} is not ready yet after {LATE_SECONDS:.0f} s; everything else goes on meanwhile."
+                f" Its log is {role.program.log}."
+            )
+        self._late = late
+        missing = [role.program.name for role, child in self._children if role in late or role.missing(child.process)]
+        self._screen.say(f"Penstock is ready, but for {' and '.join(missing)}." if missing else "Penstock is ready.")
+        self._screen.places(self._settings, demo=options.demo)
+
+    async def _tell_when_late_ones_are_ready(self, client: httpx.AsyncClient) -> None:
+        while self._late:
+            await asyncio.sleep(_WANTED_SECONDS)
+            for role in [role for role in self._late if await _is_ready(role, client)]:
+                self._late.remove(role)
+                self._screen.say(f"{role.program.name} is ready.")
+
+    async def _tend_on(self) -> None:
+        while True:
+            self._tend()
+            await asyncio.sleep(_TICK_SECONDS)
+
+    def _tend(self) -> None:
+        for child in (*self._servers, *(child for _, child in self._children)):
+            try:
+                said = child.tend()
+            except OSError as error:  # no memory or no process number left for another one
+                said = f"{child.program.name} cannot be started: {error}; tried again."
+            if said:
+                self._screen.say(said)
+                self._note()
 
     async def _start_when_wanted(self) -> None:
         while late := [(role, child) for role, child in self._children if not child.process]:
             await asyncio.sleep(_WANTED_SECONDS)
             for role, child in late:
                 if role.wanted():
-                    rotate(child.program.log)
-                    child.start()
-                    self._note()
-                    self._screen.say(f"{role.program.name} is started: there is something for it to do now.")
+                    with suppress(OSError):  # logs on a disk that is full; without one it cannot begin
+                        rotate(child.program.log)
+                    self._started(role, child)
+
+    def _started(self, role: Role, child: Child) -> None:
+        try:
+            child.start()
+        except OSError as error:
+            self._screen.say(f"{role.program.name} cannot be started: {error}; tried again.")
+            return
+        self._note()
+        self._screen.say(f"{role.program.name} is started: {role.why_started}.")
 
     async def _tidy(self) -> None:
         logs = [child.program.log for child in (*self._servers, *(child for _, child in self._children))]
         while True:
-            bound(logs)
+            with suppress(OSError):  # a disk that is full is told of by those who need it
+                bound(logs)
             await asyncio.sleep(_TIDY_SECONDS)
 
     def _note(self) -> None:
+        ready_at = {role.program.name: role.ready_url for role, _ in self._children}
+        children = (*self._servers, *(child for _, child in self._children))
         processes = [
-            NotedProcess(child.program.name, child.process.pid, child.process.started, child.program.port)
-            for child in (*self._servers, *(child for _, child in self._children))
+            NotedProcess(
+                child.program.name,
+                child.process.pid,
+                child.process.started,
+                child.program.port,
+                ready_at.get(child.program.name, ""),
+            )
+            for child in children
             if child.process
         ]
-        note(self._settings.data, msgspec.structs.replace(self._installation, processes=processes))
+        missing = [said for role, child in self._children if (said := role.missing(child.process))]
+        noted = msgspec.structs.replace(self._installation, processes=processes, missing=missing)
+        try:
+            note(self._settings.data, noted)
+        except OSError as error:
+            self._screen.say(f"What runs cannot be noted in {self._settings.data}, so other commands miss it: {error}")
 
     async def _end(self) -> None:
         began = time.monotonic()
@@ -138,7 +225,7 @@ def _heartbeat_of(role: Role) -> Heartbeat | None:
 
 
 async def _ready(starting: Sequence[tuple[Role, Child]]) -> None:
-    """Wait until each of them is ready. Raises PenstockError with the end of the log of one that is not."""
+    """Wait until each is ready that the others cannot do without. Raises PenstockError with the end of its log."""
     waiting = list(starting)
     deadline = time.monotonic() + READY_SECONDS
     async with httpx.AsyncClient(trust_env=False, timeout=2) as client:

@@ -11,7 +11,7 @@ from pathlib import Path
 from ops.installation import environment
 from ops.supervisor.forked import Forked
 from ops.supervisor.heartbeat import SILENT_SECONDS
-from ops.supervisor.ports import Ports, reachable
+from ops.supervisor.ports import Ports, is_free, reachable
 from ops.supervisor.process import Process, Program, Running
 from ops.supervisor.stores import Stores
 from penstock.loading import any_installed
@@ -61,6 +61,10 @@ class Role:
     """Whether there is anything to do for it: it is started once there is, and runs on whatever comes."""
     forked: Sequence[str] = ()
     """What follows ``penstock``, for a command that begins as a fork (``ops.supervisor.preloading`` has loaded it)."""
+    why_started: str = "there is something for it to do now"
+    """Why one that was not wanted is now."""
+    why_missing: str = ""
+    """What is to be told of one that is not wanted; empty where nobody misses it."""
 
     def spawn(self) -> Running:
         """Start it: as a fork if it can be, for that takes a tenth of the time."""
@@ -70,9 +74,23 @@ class Role:
         return Process(self.program)
 
     @property
+    def receives(self) -> bool:
+        """Whether it takes deliveries."""
+        return self.program.name.startswith("ingress-")
+
+    @property
+    def essential(self) -> bool:
+        """Whether there is no pipeline without it: all but what shows, and what applications hand in."""
+        return self.program.name not in {"console", "flower"}
+
+    def missing(self, process: Running | None) -> str:
+        """What is to be told of it while it has not been started; empty where there is nothing."""
+        return self.why_missing if process is None else ""
+
+    @property
     def feeds(self) -> bool:
         """Whether it lets new events in: these end first, so that the others can finish what is there."""
-        return self.program.name == "lab" or self.program.name.startswith("ingress-")
+        return self.program.name == "lab" or self.receives
 
 
 def settled(
@@ -130,24 +148,29 @@ def lab(settings: Settings, options: Options) -> Role:
 def roles(settings: Settings, options: Options, ports: Ports) -> list[Role]:
     """Every child but the lab, in the order of their start. ``settings`` are the settled ones."""
     handed = ports.ingress.fileno()
-    host = reachable(settings.host)
     ingress = [_ingress(settings, options, f"ingress-{number}", handed) for number in range(1, options.ingress + 1)]
     workers = [_worker(settings, options, name) for name in options.providers]
     pages = [
-        Role(
-            replace(_program(settings, options, name, name, niceness=FOLLOWS_UP), port=port),
-            ready_url=f"http://{host}:{port}{path}",
-        )
-        for name, port, path in (
-            ("console", settings.console_port, "/"),
-            ("flower", settings.flower_port, "/healthcheck"),
-        )
+        _page(settings, options, "console", settings.console_port, "/"),
+        _page(settings, options, "flower", settings.flower_port, "/healthcheck"),
     ]
     heartbeat = _heartbeat(settings, "relay")
     arguments = ("relay", "--heartbeat", str(heartbeat))
     program = _program(settings, options, "relay", *arguments)
     relay = Role(program, heartbeat=heartbeat, forked=_forked(options, *arguments))
     return [*ingress, *workers, relay, *pages]
+
+
+def _page(settings: Settings, options: Options, name: str, port: int, path: str) -> Role:
+    """What shows: it is waited for by nobody, and where its port is taken it begins when that is free."""
+    variable = f"PENSTOCK_{name.upper()}_PORT"
+    return Role(
+        replace(_program(settings, options, name, name, niceness=FOLLOWS_UP), port=port),
+        ready_url=f"http://{reachable(settings.host)}:{port}{path}",
+        wanted=partial(is_free, settings.host, port),
+        why_started=f"port {port} is free now",
+        why_missing=f"{name} waits for port {port}, which is taken: set {variable} to another (0 takes any free one)",
+    )
 
 
 def _ingress(settings: Settings, options: Options, name: str, handed: int) -> Role:

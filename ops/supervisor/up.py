@@ -19,6 +19,7 @@ from ops.supervisor.secrets import encryption_keys, flower_password, keys_file
 from ops.supervisor.stores import Stores, opened_stores
 from ops.supervisor.supervisor import SIGNALS, Supervisor
 from ops.supervisor.table import Options, child_environment, ingress_url, lab, metrics_folder, roles, settled
+from shared import strangers
 from shared.errors import PenstockError
 from shared.settings import Settings
 
@@ -28,6 +29,8 @@ def up(settings: Settings, options: Options, open_counts: OpenCounts, screen: Sc
     for number in SIGNALS:
         # Set explicitly: SIGINT is ignored in what a shell without job control starts in the background.
         signal.signal(number, _interrupt)
+    if said := strangers.summary():
+        screen.say(said)
     try:
         _run(settings, options, open_counts, screen)
     except KeyboardInterrupt:
@@ -45,7 +48,10 @@ def _run(settings: Settings, options: Options, open_counts: OpenCounts, screen: 
         final = settled(settings, options, stores=stores, ports=ports, keys=keys, password=flower_password(settings))
         _migrate(final, options)
         metrics = Metrics(metrics_folder(final))
-        metrics.serve(final.host, final.metrics_port)
+        try:
+            metrics.serve(final.host, final.metrics_port)
+        except OSError as error:
+            screen.say(f"metrics cannot be served on port {final.metrics_port}: {error.strerror}")
         try:
             supervisor = Supervisor(
                 settings=final,

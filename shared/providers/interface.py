@@ -17,7 +17,7 @@ from datetime import datetime
 from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar
 from uuid import UUID
 
-from shared.errors import Cause, NotAuthentic
+from shared.errors import Cause, NotAuthentic, Reason
 from shared.providers.account import AccountSettings
 
 
@@ -133,7 +133,7 @@ class Call:
     pick: str = ""
     """What is picked out of a shared answer (an id in a list); part of ``resource``."""
     missing: Literal["retry", "tombstone"] = "retry"
-    """What 404 means: not there yet (tried 5 times, then failed), or gone as announced (a tombstone, done)."""
+    """What 404 means: not there yet (5 times within minutes, then failed), or gone as announced (a tombstone, done)."""
     completes: bool = False
     """The answer completes what earlier calls of the chain brought: its records count as read when the chain began."""
     page: int = 1
@@ -204,6 +204,22 @@ class Plan:
     calls: Sequence[Call] = ()
     records: Sequence[Record] = ()
     blobs: Sequence[Blob] = ()
+
+
+_ABOUT_WHO_ASKS = frozenset({401, 402})
+_ABOUT_WHAT = 403
+
+
+class Refusal(NamedTuple):
+    """What an answer of 401, 402 or 403 is about; ``detail`` is the sentence for people.
+
+    ``account``: nothing may be asked for until the account is mended. ``one``: this thing, user or endpoint alone; the
+    calls of the account go on, and this one ends with ``reason`` after a few tries.
+    """
+
+    about: Literal["account", "one"]
+    reason: Reason | Literal["account-refused", "refused"]
+    detail: str = ""
 
 
 # ── fetch and apply ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -387,6 +403,16 @@ class FollowUp(ABC, Generic[AccountT, EventT]):
         """Other calls to make instead of one that was refused with 403 or 404; none: the refusal stands."""
         del call, status
         return ()
+
+    def refusal(self, call: Call, status: int, said: str) -> Refusal | None:
+        """What a refusal is about; ``said`` is the beginning of the answer's body. None: the answer is no refusal.
+
+        By itself 401 and 402 are about who asks, and 403 about what was asked for (RFC 9110, 15.5.2 to 15.5.4).
+        """
+        del call, said
+        if status in _ABOUT_WHO_ASKS:
+            return Refusal("account", "account-refused")
+        return Refusal("one", "refused") if status == _ABOUT_WHAT else None
 
     def surveys(self, account: AccountT, since: datetime | None) -> Sequence[Survey]:
         """How what the provider holds can be gone through, in this order; none: it cannot.

@@ -6,6 +6,9 @@ Numbers never pass through a binary float: parts that only travel are ``msgspec.
 - the escape ``\u0000`` and a lone surrogate such as ``\ud800`` become ``\ufffd`` (the replacement character);
 - a number outside the range of ``numeric`` (131,072 digits before the point, 16,383 after it) becomes a string of
   its own digits.
+
+A byte order mark in front is passed over, as RFC 8259, 8.1 lets a reader do; what was sent is kept with it. JSON is
+UTF-8 there: what is in UTF-16 or another encoding is no JSON.
 """
 
 import re
@@ -21,6 +24,8 @@ from shared.errors import BrokenAnswer, Unreadable
 
 T = TypeVar("T")
 ModelT = TypeVar("ModelT", bound=BaseModel)
+
+_BOM = b"\xef\xbb\xbf"
 
 # Bounds of Postgres' numeric: https://www.postgresql.org/docs/current/datatype-numeric.html
 _DIGITS_BEFORE_POINT = 131_072
@@ -41,10 +46,15 @@ _SUSPECT_NUMBER = re.compile(r"[\s:,\[]-?\d[\d.]*[eE][+-]?\d{4}")
 _STRING_OR_NUMBER = re.compile(r'"(?:[^"\\]++|\\.)*+"|-?\d[\d.]*(?:[eE][+-]?\d+)?')
 
 
+def without_bom(body: bytes) -> bytes:
+    """The body without a byte order mark in front; not copied where there is none."""
+    return body.removeprefix(_BOM)
+
+
 def parse(body: bytes, kind: type[T]) -> T:
     """Read JSON as ``kind``, with ``msgspec.Raw`` for what is only passed on. Raises BrokenAnswer."""
     try:
-        return msgspec.json.decode(_with_escapes_that_jsonb_takes(body), type=kind)
+        return msgspec.json.decode(_with_escapes_that_jsonb_takes(without_bom(body)), type=kind)
     except msgspec.ValidationError as error:
         raise BrokenAnswer(f"the answer has the wrong shape: {error}") from None
     except (msgspec.DecodeError, UnicodeDecodeError):
@@ -55,7 +65,7 @@ def parse(body: bytes, kind: type[T]) -> T:
 
 def as_jsonb(raw: msgspec.Raw | bytes) -> str:
     """The text of one valid JSON value as ``jsonb`` takes it, every digit kept. Raises BrokenAnswer if not UTF-8."""
-    body = _with_escapes_that_jsonb_takes(bytes(raw))
+    body = _with_escapes_that_jsonb_takes(without_bom(bytes(raw)))
     try:
         text = body.decode()
     except UnicodeDecodeError:
@@ -85,7 +95,7 @@ def compose(members: Mapping[str, Any]) -> str:
 
 def read_delivery(body: bytes, model: type[ModelT]) -> ModelT:
     """A delivery's JSON body as ``model``. Raises Unreadable: ``empty``, ``not-json`` or ``wrong-shape``."""
-    if not body.strip():
+    if not without_bom(body).strip():
         raise Unreadable("empty", "the body is empty")
     try:
         parse(body, msgspec.Raw)

@@ -12,6 +12,7 @@ from uuid import UUID
 from shared.store import timeline
 from shared.store.pacing import STEADY, Pace
 from shared.store.selecting import BEGINNING, Selection, locked, steps
+from shared.store.text import storable
 
 
 if TYPE_CHECKING:
@@ -57,7 +58,9 @@ async def discard(
             gone = [event.id for event in batch if event.outcome == "discarded"]
             if gone and not dry_run:
                 await connection.execute(
-                    "UPDATE events SET discarded_at = now(), discard_reason = $2 WHERE id = ANY($1)", gone, reason
+                    "UPDATE events SET discarded_at = now(), discard_reason = $2 WHERE id = ANY($1)",
+                    gone,
+                    storable(reason),
                 )
                 await timeline.write(connection, [(event, "discarded", f"{reason} (by {who})") for event in gone])
         if batch:

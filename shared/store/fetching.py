@@ -17,6 +17,7 @@ from shared.store.fairness import Room, in_turn
 from shared.store.postgres import Connection
 from shared.store.records import recognising, recording
 from shared.store.records.sighting import Row, Sighting
+from shared.store.text import storable
 
 
 EVENTS_NAMED = 5
@@ -40,6 +41,8 @@ class ClaimedFetch(NamedTuple):
     """Only replays and reconciliation ask for it: live calls go before it."""
     events: tuple[UUID, ...] = ()
     """The first of the events that it is made for, ``EVENTS_NAMED`` at most: what logs and traces name."""
+    refusals: int = 0
+    """So many answers before refused this one thing (403, 404): other failures do not count to its few tries."""
 
     @property
     def read_at(self) -> int:
@@ -69,6 +72,8 @@ class Result:
     counted: bool = True
     called: bool = True
     seen: recognising.Seen | None = None
+    refused: bool = False
+    """The answer refused this one thing."""
 
     @property
     def known(self) -> recognising.Known | None:
@@ -111,7 +116,7 @@ _CLAIM = f"""
                          attempts = attempts + 1, began_at = clock_timestamp()
     FROM taken WHERE f.id = ANY(ARRAY(SELECT id FROM taken)) AND f.id = taken.id
     RETURNING f.id, provider, account, token, attempts, path, purpose, context, pick, missing, page,
-              completes, chain_began, suspect, background, taken.state AS was,
+              completes, chain_began, suspect, background, refusals, taken.state AS was,
               ARRAY(SELECT event_id FROM event_fetches WHERE fetch_id = f.id ORDER BY event_id LIMIT {EVENTS_NAMED})
               AS events
 """  # noqa: S608 - put together from constants of this module
@@ -295,8 +300,8 @@ async def _update(connection: Connection, results: Sequence[Result]) -> Mapping[
         """
         WITH result AS (
             SELECT * FROM unnest($1::bigint[], $2::text[], $3::int[], $4::text[], $5::text[], $6::interval[],
-                                 $7::bool[])
-            AS r (id, state, status, reason, detail, wait, counted)
+                                 $7::bool[], $8::bool[])
+            AS r (id, state, status, reason, detail, wait, counted, refused)
         ), woken AS (
             -- what was asked for anew while this one ran need not wait for its turn at the relay
             UPDATE fetches f SET queue_at = greatest(f.due_at, now())
@@ -306,12 +311,12 @@ async def _update(connection: Connection, results: Sequence[Result]) -> Mapping[
             ))
         ), counted AS (
             INSERT INTO tallies (provider, what, state, delta)
-            SELECT provider, 'calls', '', delta FROM unnest($8::text[], $9::bigint[]) AS t (provider, delta)
+            SELECT provider, 'calls', '', delta FROM unnest($9::text[], $10::bigint[]) AS t (provider, delta)
         )
         UPDATE fetches f SET
             state = r.state, status = coalesce(r.status, f.status), error_reason = r.reason,
             error_detail = nullif(r.detail, ''), claimed_by = NULL, token = NULL, suspect = false, deaths = 0,
-            attempts = f.attempts - CASE WHEN r.counted THEN 0 ELSE 1 END,
+            attempts = f.attempts - CASE WHEN r.counted THEN 0 ELSE 1 END, refusals = f.refusals + r.refused::int,
             due_at = CASE WHEN r.state = 'waiting' THEN now() + r.wait ELSE f.due_at END,
             queue_at = CASE WHEN r.state = 'waiting' THEN now() + r.wait ELSE f.queue_at END,
             finished_at = CASE WHEN r.state <> 'waiting' THEN now() END
@@ -331,10 +336,10 @@ async def _merge(connection: Connection, again: Sequence[Result]) -> dict[int, i
         """
         WITH result AS (
             SELECT * FROM unnest($1::bigint[], $2::text[], $3::int[], $4::text[], $5::text[], $6::interval[],
-                                 $7::bool[])
-            AS r (id, state, status, reason, detail, wait, counted)
+                                 $7::bool[], $8::bool[])
+            AS r (id, state, status, reason, detail, wait, counted, refused)
         ), merged AS (
-            SELECT result.*, heir.id AS heir, lost.attempts FROM result
+            SELECT result.*, heir.id AS heir, lost.attempts, lost.refusals FROM result
             JOIN fetches lost ON lost.id = ANY($1) AND lost.id = result.id
             CROSS JOIN LATERAL (
                 SELECT id FROM fetches WHERE resource = lost.resource AND state IN ('pending', 'waiting') OFFSET 0
@@ -342,6 +347,7 @@ async def _merge(connection: Connection, again: Sequence[Result]) -> dict[int, i
         ), inherited AS (
             UPDATE fetches f SET
                 state = 'waiting', attempts = greatest(f.attempts, m.attempts - CASE WHEN m.counted THEN 0 ELSE 1 END),
+                refusals = greatest(f.refusals, m.refusals + m.refused::int),
                 status = m.status, error_reason = m.reason, error_detail = m.detail,
                 due_at = greatest(f.due_at, now() + m.wait), queue_at = greatest(f.due_at, now() + m.wait)
             FROM merged m WHERE f.id = m.heir
@@ -362,15 +368,16 @@ async def _merge(connection: Connection, again: Sequence[Result]) -> dict[int, i
 
 
 def _columns(results: Sequence[Result]) -> tuple[list[object], ...]:
-    """Id, state, status, reason, detail, wait, counted."""
+    """Id, state, status, reason, detail, wait, counted, refused."""
     return (
         [result.fetch.id for result in results],
         [result.state for result in results],
         [result.status for result in results],
         [result.error[0] for result in results],
-        [result.error[1] for result in results],
+        [storable(result.error[1]) for result in results],
         [timedelta(seconds=result.wait_seconds) for result in results],
         [result.counted for result in results],
+        [result.refused for result in results],
     )
 
 
@@ -415,4 +422,5 @@ def _claimed(row: Any) -> ClaimedFetch:
         row["suspect"],
         row["background"],
         tuple(row["events"]),
+        row["refusals"],
     )

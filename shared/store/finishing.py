@@ -10,6 +10,7 @@ from uuid import UUID
 
 from shared.store import timeline
 from shared.store.postgres import Connection
+from shared.store.text import storable
 
 
 AT_ONCE: Final = 1000
@@ -115,53 +116,36 @@ async def leave_the_rest(
     told: Mapping[int, Told] | None = None,
 ) -> None:
     """Have the relay settle, and tell, the events of these fetches that are not among the ``first``."""
-    rest = sorted(fetch for fetch, ids in events.items() if len(first[fetch]) < len(ids))
-    if not rest:
-        return
-    lines = [(told or {}).get(fetch) for fetch in rest]
-    await connection.execute(
-        """
-        INSERT INTO settlements AS s (fetch_id, after, step, detail)
-        SELECT * FROM unnest($1::bigint[], $2::uuid[], $3::text[], $4::text[])
-        ON CONFLICT (fetch_id) DO UPDATE SET
-            after = EXCLUDED.after, step = coalesce(EXCLUDED.step, s.step),
-            detail = coalesce(EXCLUDED.detail, s.detail), queued_at = now()
-        """,
-        rest,
-        [max(first[fetch], default=None) for fetch in rest],
-        [line and line.step for line in lines],
-        [line and line.detail[: timeline.MAX_DETAIL] for line in lines],
-    )
+    rows = [
+        (ids[start : start + AT_ONCE], (told or {}).get(fetch))
+        for fetch, ids in events.items()
+        for start in range(len(first[fetch]), len(ids), AT_ONCE)
+    ]
+    if rows:
+        await connection.executemany(
+            "INSERT INTO settlements (events, step, detail) VALUES ($1, $2, $3)",
+            [(ids, line and line.step, line and storable(line.detail, timeline.MAX_DETAIL)) for ids, line in rows],
+        )
 
 
 async def settle_the_rest(connection: Connection) -> int:
-    """Settle the next events of a fetch that has very many, in a transaction; returns how many, 0: none is left.
+    """Settle the next events that a commit left, in a transaction; returns how many, 0: none are left.
 
-    Any number of relays may do this at once. A step that a fetch took meanwhile begins anew, for all of its events.
+    Any number of relays may do this at once.
     """
     async with connection.transaction():
         left = await connection.fetchrow(
-            "SELECT fetch_id, after, step, detail FROM settlements ORDER BY queued_at LIMIT 1 FOR UPDATE SKIP LOCKED"
+            """
+            DELETE FROM settlements WHERE id = (SELECT id FROM settlements ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED)
+            RETURNING events, step, detail
+            """
         )
         if left is None:
             return 0
-        rows = await connection.fetch(
-            """
-            SELECT event_id FROM event_fetches
-            WHERE fetch_id = $1 AND ($2::uuid IS NULL OR event_id > $2) ORDER BY event_id LIMIT $3
-            """,
-            left["fetch_id"],
-            left["after"],
-            AT_ONCE,
-        )
-        events = [row["event_id"] for row in rows]
-        if len(events) < AT_ONCE:
-            await connection.execute("DELETE FROM settlements WHERE fetch_id = $1", left["fetch_id"])
-        else:
-            await connection.execute(
-                "UPDATE settlements SET after = $2 WHERE fetch_id = $1", left["fetch_id"], events[-1]
-            )
-        await connection.execute(_GO_ON, events)
-        told = [(event, left["step"], left["detail"]) for event in events] if left["step"] else []
-        await settle_events(connection, events, told)
-        return max(1, len(events))
+        await connection.execute(_GO_ON, left["events"])
+        told = []
+        if left["step"]:
+            there = await connection.fetch("SELECT id FROM events WHERE id = ANY($1) ORDER BY id", left["events"])
+            told = [(row["id"], left["step"], left["detail"]) for row in there]
+        await settle_events(connection, left["events"], told)
+        return len(left["events"])

@@ -15,7 +15,7 @@ import structlog
 
 from shared.data_keys import KEY_BYTES, KEY_ID_BYTES
 from shared.errors import StoreAway
-from shared.sealing import Keys, Sealed, UnknownKey, context_of
+from shared.sealing import BrokenSeal, Keys, Sealed, context_of
 from shared.store.postgres import AWAY, Connection, connect_once
 
 
@@ -48,12 +48,34 @@ async def look(connection: Connection, keys: Keys) -> Mapping[bytes, str]:
         if row["wrapped"] is not None:
             try:
                 secret = keys.unseal(row["wrapped"], _context(row["provider"], row["account"], row["id"]))
-            except UnknownKey as error:
+            # Damaged, or wrapped by another installation's key: that account's alone, the others' are learned.
+            except BrokenSeal as error:
                 closed[row["id"]] = f"{row['provider']} {row['account']}: {error}"
                 continue
-            keys.data.add((row["provider"], row["account"]), row["id"], secret)
+            keys.data.add((row["provider"], row["account"]), row["id"], secret, asked_at)
     keys.data.seen([row["id"] for row in rows], [row["id"] for row in rows if row["current"]], asked_at)
     return closed
+
+
+class _Content(NamedTuple):
+    """What all rows have in common that were not added, retired or destroyed since; numbers are never given twice."""
+
+    keys: int
+    current: int
+    newest: int
+    numbers: int
+
+
+async def _content(connection: Connection) -> _Content:
+    """One row whatever there is: every process asks every two seconds, and mostly nothing has changed."""
+    row = await connection.fetchrow(
+        """
+        SELECT count(*), count(*) FILTER (WHERE retired_at IS NULL), coalesce(max(number), 0),
+               coalesce(sum(number), 0)::bigint
+        FROM data_keys
+        """
+    )
+    return _Content(*row or (0, 0, 0, 0))
 
 
 async def reserve(connection: Connection, keys: Keys, accounts: Iterable[Account]) -> None:
@@ -82,15 +104,23 @@ async def keep(
     ``ready`` is set after the first time.
     """
     told: set[bytes] = set()
+    known: _Content | None = None
     while True:
         try:
             connection = await connect_once(database_url)
             try:
                 while True:
-                    closed = await look(connection, keys)
-                    for key_id in closed.keys() - told:
-                        log.warning("a data key cannot be opened", reason=closed[key_id])
-                    told |= closed.keys()
+                    asked_at = time.monotonic()
+                    content = await _content(connection)
+                    if content == known:
+                        keys.data.unchanged(asked_at)
+                    else:
+                        closed = await look(connection, keys)
+                        for key_id in closed.keys() - told:
+                            log.warning("a data key cannot be opened", reason=closed[key_id])
+                        told |= closed.keys()
+                        # What cannot be opened now may be wrapped anew, which the content does not show.
+                        known = None if closed else content
                     await reserve(connection, keys, accounts())
                     if ready:
                         ready.set()

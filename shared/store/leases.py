@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from shared.store import releasing
+from shared.store import acquitting, releasing
 from shared.store.postgres import Connection
 
 
@@ -26,16 +26,21 @@ _ORPHANED = f"""
 async def beat(connection: Connection, worker: UUID, name: str) -> None:
     """Renew this process's lease (or take it up): its row says when it was last alive, by the database's clock.
 
-    A beat that comes late renews whatever the relay has not made due again meanwhile.
+    A beat that comes late renews whatever the relay has not made due again meanwhile. Of what it has, nothing stays
+    under suspicion: the process lives.
     """
-    await connection.execute(
+    lapsed: bool = await connection.fetchval(
         """
         INSERT INTO worker_processes (id, name) VALUES ($1, $2)
         ON CONFLICT (id) DO UPDATE SET beat_at = now()
+        RETURNING EXISTS (SELECT FROM lapses WHERE worker = $1)
         """,
         worker,
         name,
     )
+    if lapsed:
+        async with connection.transaction():
+            await acquitting.acquit(connection, worker)
 
 
 async def leave(connection: Connection, worker: UUID) -> None:
@@ -78,6 +83,7 @@ class Expiry:
         if self._orphans_at is None or now - self._orphans_at >= lease / 2:
             self._orphans_at = now
             await give_back_orphans(connection)
+            await acquitting.forget_old(connection)
         return await expire(connection, lease_seconds, until=now + gap)
 
 
@@ -96,7 +102,7 @@ async def expire(connection: Connection, lease_seconds: float, until: datetime) 
             lease_seconds,
             until,
         )
-        await _end(connection, [row["id"] for row in dead])
+        await _end(connection, [row["id"] for row in dead], known=False)
         return len(dead)
 
 
@@ -109,13 +115,14 @@ async def end(connection: Connection, workers: Sequence[UUID]) -> int:
         dead = await connection.fetch(
             "SELECT id FROM worker_processes WHERE id = ANY($1) ORDER BY id FOR UPDATE", workers
         )
-        await _end(connection, [row["id"] for row in dead])
+        await _end(connection, [row["id"] for row in dead], known=True)
+        await acquitting.forget(connection, workers)
         return len(dead)
 
 
-async def _end(connection: Connection, dead: Sequence[UUID]) -> None:
+async def _end(connection: Connection, dead: Sequence[UUID], *, known: bool) -> None:
     if dead:
-        await releasing.give_up(connection, dead)
+        await releasing.give_up(connection, dead, known=known)
         await connection.execute("DELETE FROM worker_processes WHERE id = ANY($1)", dead)
 
 

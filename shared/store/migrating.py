@@ -7,15 +7,21 @@ import asyncpg
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
+from sqlalchemy.exc import DBAPIError
 
-from shared.store.postgres import connect_args, connect_once, for_sqlalchemy
+from shared.errors import SettingsError
+from shared.store.postgres import SQLALCHEMY_URL, connect_args, connect_once
 
 
-def _config(url: str) -> Config:
+PATIENCE_SECONDS = 60.0
+
+
+def _config(url: str, patience_seconds: float = PATIENCE_SECONDS) -> Config:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-    config.attributes["url"] = for_sqlalchemy(url)
-    config.attributes["connect_args"] = connect_args(url)
+    config.attributes["url"] = SQLALCHEMY_URL
+    config.attributes["patience_seconds"] = patience_seconds
+    config.attributes["connect_args"] = connect_args(url, name="migrate")
     return config
 
 
@@ -45,7 +51,20 @@ async def _current(url: str) -> str | None:
     return revision
 
 
-def upgrade(url: str) -> None:
-    """Apply every migration that is missing. Raises StoreAway."""
+def upgrade(url: str, *, patience_seconds: float = PATIENCE_SECONDS) -> None:
+    """Apply every migration that is missing, or none.
+
+    Raises StoreAway, also where a table was in use for longer than ``patience_seconds``; SettingsError where the role
+    has nowhere to put tables.
+    """
     current(url)
-    command.upgrade(_config(url), "head")
+    config = _config(url, patience_seconds)
+    try:
+        command.upgrade(config, "head")
+    except DBAPIError as error:
+        if getattr(error.orig, "sqlstate", "") != asyncpg.InvalidSchemaNameError.sqlstate:
+            raise
+        raise SettingsError(
+            "the search_path of this role of Postgres names no schema that is there, so there is nowhere to put tables:"
+            " make the schema, or set the path right by ALTER ROLE ... SET search_path = ..."
+        ) from None

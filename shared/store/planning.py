@@ -14,6 +14,7 @@ from shared.store.fetching import EVENTS_NAMED, ClaimedFetch
 from shared.store.postgres import Connection
 from shared.store.records import recording
 from shared.store.records.sighting import Sighting
+from shared.store.text import storable
 
 
 class ClaimedEvent(NamedTuple):
@@ -267,7 +268,7 @@ async def _update(
         lines.append((event, "duplicate", f"the same as {first}, which came first"))
     for plan in parked:
         if plan.parked:
-            event, (reason, detail) = plan.event.id, plan.parked
+            event, (reason, detail) = plan.event.id, (plan.parked[0], storable(plan.parked[1]))
             rows.append((event, "parked", list(plan.types), plan.identity, None, reason, detail))
             lines.append((event, "parked", f"{reason}: {detail}"))
     if not rows:

@@ -55,8 +55,8 @@ class Planned(asyncpg.Connection):
     begins_with: ClassVar[str] = _set_local(PLANS)
 
     def transaction(self, *, isolation: Any = None, readonly: bool = False, deferrable: bool = False) -> Transaction:
-        """As asyncpg's, with the settings."""
-        return _Begun(self, isolation, readonly, deferrable)
+        """As asyncpg's, with the settings; ``read_committed`` unless told otherwise, whatever the role's default is."""
+        return _Begun(self, isolation or "read_committed", readonly, deferrable)
 
 
 class InIndexOrder(Planned):

@@ -8,6 +8,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from uuid import UUID
 
+from shared.store.text import storable
+
 
 if TYPE_CHECKING:
     from shared.store.postgres import Connection
@@ -187,7 +189,7 @@ FROM proven WHERE events.id = proven.id
 async def let_in(connection: "Connection", proven: Sequence[LetIn], note: str) -> None:
     """They are received now; the relay queues them. ``note`` goes into each one's timeline."""
     columns: list[Any] = [list(column) for column in zip(*proven, strict=True)]
-    await connection.execute(_LET_IN, *columns, note)
+    await connection.execute(_LET_IN, *columns, storable(note))
 
 
 _LAPSE = """

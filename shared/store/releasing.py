@@ -2,6 +2,9 @@
 
 A process that died tells nothing about which of its claims killed it: all of them become suspects. A suspect is
 claimed alone, so the next death tells; only such deaths are counted.
+
+A lease that lapsed is no certain death. What it brought upon its claims is noted in ``lapses``, and taken back when the
+process beats again (``acquitting``).
 """
 
 from collections.abc import Sequence
@@ -37,8 +40,11 @@ async def give_back(
     await _fetches(connection, [worker], held=held_fetches)
 
 
-async def give_up(connection: Connection, workers: Sequence[UUID]) -> None:
-    """Make due again what dead processes had claimed, as suspects; park what has now proved to be poison."""
+async def give_up(connection: Connection, workers: Sequence[UUID], *, known: bool = True) -> None:
+    """Make due again what dead processes had claimed, as suspects; park what has now proved to be poison.
+
+    ``known``: that they died. Otherwise they beat no more, and may only be slow.
+    """
     alone = await connection.fetch(
         """
         SELECT claimed_by FROM (
@@ -50,16 +56,20 @@ async def give_up(connection: Connection, workers: Sequence[UUID]) -> None:
         workers,
     )
     lone = [row["claimed_by"] for row in alone]
-    await _events(connection, workers, lone)
-    await _fetches(connection, workers, died=True, lone=lone)
+    await _events(connection, workers, lone, known=known)
+    await _fetches(connection, workers, died=True, known=known, lone=lone)
 
 
-async def _events(connection: Connection, workers: Sequence[UUID], lone: Sequence[UUID]) -> None:
+async def _events(connection: Connection, workers: Sequence[UUID], lone: Sequence[UUID], *, known: bool) -> None:
     rows = await connection.fetch(
         """
         WITH lost AS (
-            SELECT id, deaths + CASE WHEN suspect AND claimed_by = ANY($2) THEN 1 ELSE 0 END AS deaths
+            SELECT id, claimed_by, suspect, suspect AND claimed_by = ANY($2) AS counted,
+                   deaths + CASE WHEN suspect AND claimed_by = ANY($2) THEN 1 ELSE 0 END AS deaths
             FROM events WHERE claimed_by = ANY($1) ORDER BY id FOR UPDATE
+        ), noted AS (
+            INSERT INTO lapses (worker, event_id, counted)
+            SELECT claimed_by, id, counted FROM lost WHERE NOT $5 AND (counted OR NOT suspect)
         )
         UPDATE events e SET
             claimed_by = NULL, token = NULL, queue_at = now(), suspect = true, deaths = lost.deaths,
@@ -73,6 +83,7 @@ async def _events(connection: Connection, workers: Sequence[UUID], lone: Sequenc
         lone,
         LONE_DEATHS,
         _EVENT_POISON,
+        known,
     )
     parked = [row["id"] for row in rows if row["state"] == "parked"]
     await timeline.write(connection, [(event, "parked", f"poison: {_EVENT_POISON}") for event in parked])
@@ -84,6 +95,7 @@ async def _fetches(
     *,
     held: Sequence[int] = (),
     died: bool = False,
+    known: bool = True,
     lone: Sequence[UUID] = (),
 ) -> None:
     """Make fetches due again; one that was asked for anew meanwhile is merged into that one, suspicion and all.
@@ -93,7 +105,8 @@ async def _fetches(
     poisonous = await connection.fetch(
         """
         WITH lost AS (
-            SELECT id, resource, attempts, suspect OR $3 AS suspect,
+            SELECT id, claimed_by, resource, attempts, suspect OR $3 AS suspect, suspect AS was_suspect,
+                   suspect AND claimed_by = ANY($4) AS counted,
                    deaths + CASE WHEN suspect AND claimed_by = ANY($4) THEN 1 ELSE 0 END AS deaths
             FROM fetches WHERE claimed_by = ANY($1) AND id <> ALL($2) ORDER BY id FOR UPDATE
         ), asked_anew AS (
@@ -118,6 +131,11 @@ async def _fetches(
             DELETE FROM event_fetches WHERE fetch_id IN (SELECT id FROM merged)
         ), gone AS (
             DELETE FROM fetches WHERE id IN (SELECT id FROM merged)
+        ), noted AS (
+            INSERT INTO lapses (worker, fetch_id, counted)
+            SELECT lost.claimed_by, coalesce(merged.heir, lost.id), lost.counted
+            FROM lost LEFT JOIN merged ON merged.id = lost.id LEFT JOIN fetches heir ON heir.id = merged.heir
+            WHERE NOT $8 AND $3 AND (lost.counted OR NOT coalesce(heir.suspect, lost.was_suspect))
         ), written AS (
             UPDATE fetches f SET
                 state = CASE WHEN lost.deaths < $5 THEN 'pending' ELSE 'failed' END,
@@ -139,6 +157,7 @@ async def _fetches(
         LONE_DEATHS,
         _FETCH_POISON,
         POISON_AGAIN,
+        known,
     )
     await timeline.write(
         connection, [(row["event_id"], "fetch-failed", f"GET {row['path']}: {_FETCH_POISON}") for row in poisonous]

@@ -9,6 +9,7 @@ from uuid import UUID
 from shared.store import replays
 from shared.store.pacing import STEADY, Pace
 from shared.store.selecting import BEGINNING, Selection, locked, steps
+from shared.store.text import storable
 
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ _LET_GO = """
 """
 # A worker locks a call before its events, this locks them the other way round: what it holds is under way anyhow.
 _HURRY = """
-    UPDATE fetches SET due_at = now(), queue_at = now(), attempts = 0, suspect = false, deaths = 0
+    UPDATE fetches SET due_at = now(), queue_at = now(), attempts = 0, refusals = 0, suspect = false, deaths = 0
     WHERE id IN (
         SELECT id FROM fetches
         WHERE state IN ('pending', 'waiting')
@@ -117,4 +118,4 @@ async def _apply(connection: "Connection", batch: Sequence[Replay], note: str) -
     if hurried:
         await connection.execute(_HURRY, hurried)
     if again or hurried:
-        await connection.execute(_NOTE, [*again, *hurried], note)
+        await connection.execute(_NOTE, [*again, *hurried], storable(note))

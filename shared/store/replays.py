@@ -14,6 +14,7 @@ import msgspec
 from shared.errors import PenstockError
 from shared.store.locking import alone
 from shared.store.postgres import Connection
+from shared.store.text import storable
 
 
 What = Literal["events", "handovers"]
@@ -88,8 +89,8 @@ async def open_replay(connection: Connection, order: Order) -> Running:
             asked,
             order.since,
             order.until,
-            order.reason,
-            order.who,
+            storable(order.reason),
+            storable(order.who),
         )
     assert row is not None  # noqa: S101 - RETURNING gave it
     position = None if row["position"] is None else msgspec.json.decode(row["position"])

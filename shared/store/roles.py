@@ -37,7 +37,7 @@ WORKER: Final[Grants] = {
     "identities": _KEEP,
     "fetches": _ALL,
     "event_fetches": _ALL,
-    "settlements": _KEEP,
+    "settlements": _ADD,
     "records": _KEEP,
     "changes": _ADD,
     "once_marks": "SELECT, INSERT, DELETE",
@@ -45,6 +45,7 @@ WORKER: Final[Grants] = {
     "handlers": _KEEP,
     "handovers": _KEEP,
     "worker_processes": _ALL,
+    "lapses": "SELECT, INSERT, DELETE",
     "timeline": "INSERT",
     "tallies": "INSERT",
     "installation": _READ,
@@ -56,7 +57,7 @@ RELAY: Final[Grants] = {
     **dict.fromkeys(
         (
             "events", "identities", "fetches", "event_fetches", "settlements", "records", "changes", "once_marks",
-            "handovers", "answers", "worker_processes", "timeline", "tallies", "quarantine", "retention",
+            "handovers", "answers", "worker_processes", "lapses", "timeline", "tallies", "quarantine", "retention",
             "reconciliations", "reconciliation_sights", "rhythms", "registrations",
         ),
         _ALL,

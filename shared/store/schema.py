@@ -65,6 +65,20 @@ worker_processes = Table(
     comment="Who holds leases: a row a process, renewed by its beat; ten seconds after the last one its claims lapse",
 )
 
+lapses = Table(
+    "lapses",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("worker", Uuid, nullable=False),
+    Column("event_id", Uuid),
+    Column("fetch_id", BigInteger),
+    Column("counted", Boolean, nullable=False),
+    _at("at", nullable=False, default="now()"),
+    Index("lapses_of_worker", "worker"),
+    Index("lapses_at", "at"),
+    comment="What became suspect, or counted a death, when a lease lapsed: taken back if its process beats again",
+)
+
 events = Table(
     "events",
     metadata,
@@ -181,6 +195,7 @@ fetches = Table(
     Column("chain_began", BigInteger),
     Column("state", Text, nullable=False, server_default="pending"),
     Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("refusals", Integer, nullable=False, server_default="0"),
     Column("status", Integer),
     Column("error_reason", Text),
     Column("error_detail", Text),
@@ -218,13 +233,12 @@ event_fetches = Table(
 settlements = Table(
     "settlements",
     metadata,
-    Column("fetch_id", BigInteger, primary_key=True, autoincrement=False),
-    Column("after", Uuid),
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("events", ARRAY(Uuid), nullable=False),
     Column("step", Text),
     Column("detail", Text),
     _at("queued_at", nullable=False, default="now()"),
-    Index("settlements_age", "queued_at"),
-    comment="Fetches with more events than one transaction settles: the relay takes the rest a thousand at a time",
+    comment="Events of a fetch beyond those that its commit settles, a thousand a row: the relay takes row after row",
 )
 
 records = Table(

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from uuid import UUID
 
 from shared.store.postgres import Connection
+from shared.store.text import storable
 
 
 MAX_DETAIL = 500
@@ -27,5 +28,5 @@ def columns(lines: Sequence[Line]) -> tuple[list[UUID], list[str], list[str]]:
     return (
         [event for event, _, _ in lines],
         [step for _, step, _ in lines],
-        [detail[:MAX_DETAIL] for _, _, detail in lines],
+        [storable(detail, MAX_DETAIL) for _, _, detail in lines],
     )

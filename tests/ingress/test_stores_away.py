@@ -42,6 +42,31 @@ def test_without_postgres_the_answer_is_503(start_ingress: "Start", closed_port:
     assert 200 == ingress.get("/health/live").status
 
 
+@pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII", "LATIN9", "EUC_JP"])
+def test_a_database_of_another_encoding_is_not_ready(
+    start_ingress: "Start", freezable_postgres: "Server", encoding: str
+) -> None:
+    """Ready says so, though Redis could spool: nobody would ever move that; its log says what to do."""
+    name = f"foreign_{encoding.lower()}"
+
+    async def create() -> None:
+        connection = await asyncpg.connect(freezable_postgres.url)
+        try:
+            await connection.execute(
+                f"CREATE DATABASE {name} ENCODING '{encoding}' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'"
+            )
+        finally:
+            await connection.close()
+
+    asyncio.run(create())
+    ingress = start_ingress(database_url=f"{freezable_postgres.url.rpartition('/')[0]}/{name}")
+    reply = ingress.get("/health/ready")
+    assert 503 == reply.status
+    assert "cannot hold what is sent" in orjson.loads(reply.body)["detail"]
+    assert "createdb --encoding=UTF8" in ingress.log()
+    assert 200 == ingress.get("/health/live").status
+
+
 def test_a_frozen_postgres_is_given_up_in_time(start_ingress: "Start", frozen_postgres: "Server") -> None:
     """Every one of many waiting deliveries is answered within 4 s of its last byte; after waking all is well."""
     ingress = start_ingress()

@@ -7,6 +7,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.metrics import MetricWrapperBase
 
 from ingress.metrics import IngressMetrics
+from shared.background import BackgroundMetrics
 from workers.follow_up.metrics import FollowUpMetrics
 from workers.hand_over.metrics import HandOverMetrics
 from workers.health.metrics import WorkerMetrics
@@ -15,6 +16,7 @@ from workers.relay.metrics import RelayMetrics
 
 MAKERS: tuple[Callable[[CollectorRegistry], Any], ...] = (
     IngressMetrics,
+    BackgroundMetrics,
     FollowUpMetrics,
     HandOverMetrics,
     RelayMetrics,

@@ -33,6 +33,7 @@ NO_SCENARIO = {
     "account-silent",
     "handler-down",
     "handler-refuses",
+    "loop-fails",
 }
 """Faults of the world around an installation, which no scenario plays."""
 

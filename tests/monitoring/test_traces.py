@@ -182,6 +182,23 @@ def test_a_share_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch) -> Non
         OtlpTracing("penstock-test")
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "many"),
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "-1"),
+        ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "0"),
+        ("OTEL_LINK_ATTRIBUTE_COUNT_LIMIT", "-5"),
+    ],
+)
+def test_a_variable_that_cannot_be_read_is_a_sentence(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At start, and no traceback."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError, match=r"one of the OTEL_\.\.\. variables cannot be used"):
+        open_tracing("penstock-test")
+
+
 def test_a_receiver_that_is_away_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """Spans are dropped: neither a step nor the end of a process waits for it."""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")

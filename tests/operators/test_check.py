@@ -1,5 +1,6 @@
 """``penstock check``: a line each, ok or what to do; against real stores and the provider lab."""
 
+import asyncio
 import socket
 import threading
 from collections.abc import Iterator
@@ -7,6 +8,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
 import redis as redis_client
 
@@ -212,3 +214,34 @@ def test_an_unmigrated_database_is_told_to_be_migrated(postgres: Any, penstock: 
     url = f"{postgres.url.rpartition('/')[0]}/postgres"
     found = _findings(penstock("check", "--json", PENSTOCK_DATABASE_URL=url))
     assert ("fix", "the database has no tables yet: run `penstock migrate`") == found["schema"][0]
+
+
+def test_what_a_database_sets_and_no_connection_of_ours_does_is_said(penstock: Any, store: Any) -> None:
+    """One that takes no writes needs mending; one that ends long work halfway is advised against."""
+    name = store.url.rpartition("/")[2]
+    for setting, value in (
+        ("default_transaction_read_only", "on"),
+        ("idle_session_timeout", "'90s'"),
+        ("temp_file_limit", "'1GB'"),
+        ("statement_timeout", "'1ms'"),
+        ("DateStyle", "'German'"),
+    ):
+        asyncio.run(_set(store.url, name, setting, value))
+
+    found = _findings(penstock("check", "--json", CELERY_BROKER_URL="redis://theirs", PGSSLMODE="verify-full"))
+
+    assert {"default_transaction_read_only is on": "fix", "idle_session_timeout is 90000": "advice"}.items() <= {
+        sentence.partition(":")[0]: level for level, sentence in found["Postgres settings"]
+    }.items()
+    assert "DateStyle" not in str(found)
+    assert {"CELERY_BROKER_URL", "PGSSLMODE"} <= {
+        name for _, sentence in found["environment, ignored"] for name in sentence.partition(":")[0].split(", ")
+    }
+
+
+async def _set(url: str, database: str, setting: str, value: str) -> None:
+    connection = await asyncpg.connect(url, server_settings={"default_transaction_read_only": "off"})
+    try:
+        await connection.execute(f"ALTER DATABASE {database} SET {setting} = {value}")
+    finally:
+        await connection.close()

@@ -53,6 +53,16 @@ def test_a_failed_event_begins_anew_and_its_finished_calls_are_let_go(store: Any
     ]
 
 
+@pytest.mark.parametrize("command", ["replay", "discard"])
+def test_a_reason_that_is_no_text_is_kept_as_far_as_it_is(store: Any, penstock: Any, command: str) -> None:
+    """A terminal that is not UTF-8 gives bytes that no text holds (PEP 383): the work is done all the same."""
+    event_id = new_id()
+    store.run(event(event_id, state="failed", finished_at=NOW, error_reason="refused"))
+    result = penstock("events", command, event_id, "--reason", "caf\udce9")
+    assert 0 == result.status
+    assert any("caf\ufffd" in row["detail"] for row in store.rows("SELECT detail FROM timeline"))
+
+
 @pytest.mark.parametrize("state", ["received", "done", "duplicate", "parked"])
 def test_events_that_nobody_works_on_are_replayed(store: Any, penstock: Any, state: str) -> None:
     """Also finished and parked ones."""

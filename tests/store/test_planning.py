@@ -6,11 +6,24 @@ import pytest
 from asyncpg import Connection
 
 from shared.providers.interface import Call, Record
-from shared.store import fetching, planning, returning
+from shared.store import fetching, planning, replaying, returning
 from shared.store.fetching import Result
 from shared.store.planning import Planned
+from shared.store.selecting import Selection
 from shared.store.waiting import HELD
-from steps import Receive, claim_events, claim_fetches, event_states, fail, fetch_rows, finish, give_up, plan, worker
+from steps import (
+    COALESCE_SECONDS,
+    Receive,
+    claim_events,
+    claim_fetches,
+    event_states,
+    fail,
+    fetch_rows,
+    finish,
+    give_up,
+    plan,
+    worker,
+)
 
 
 pytestmark = pytest.mark.anyio
@@ -325,3 +338,55 @@ async def test_what_completes_a_chain_is_as_old_as_the_chains_beginning(db: Conn
 
     assert first.token == second.read_at
     assert second.token > second.read_at
+
+
+async def test_refusals_are_counted_apart_from_other_attempts(db: Connection, receive: Receive) -> None:
+    """Through other failures, into the newer fetch that the older one is merged into, and anew after a replay."""
+    process = await worker(db)
+    (event,) = await receive()
+    call = Call("/a", "account")
+    await plan(db, process, call)
+
+    async def end(*, refused: bool) -> None:
+        (fetch,) = await claim_fetches(db, process)
+        failure = Result(fetch, "waiting", status=404, reason="refused", detail="no", refused=refused)
+        await fetching.commit(db, [failure], COALESCE_SECONDS)
+
+    await end(refused=True)
+    await end(refused=False)
+    (row,) = await fetch_rows(db)
+    assert (2, 1) == (row["attempts"], row["refusals"])
+    (fetch,) = await claim_fetches(db, process)
+    assert 1 == fetch.refusals
+
+    await receive()
+    await plan(db, process, call)
+    await fetching.commit(
+        db, [Result(fetch, "waiting", status=404, reason="refused", detail="no", refused=True)], COALESCE_SECONDS
+    )
+    (row,) = await fetch_rows(db)
+    assert (3, 2) == (row["attempts"], row["refusals"])
+
+    async for _ in replaying.replay(db, Selection(ids=[event]), note="once more"):
+        pass
+    (row,) = await fetch_rows(db)
+    assert (0, 0) == (row["attempts"], row["refusals"])
+
+
+@pytest.mark.parametrize("said", ["a\0b", "\ud800", "\udfff\ud800", "\0" * 600, "a" * 100_000])
+async def test_whatever_an_error_says_is_stored(db: Connection, receive: Receive, said: str) -> None:
+    """On the event, its call and its timeline, whether it is parked or its call fails; neighbours are as they were."""
+    process = await worker(db)
+    first, second = await receive(2)
+    claimed = await claim_events(db, process)
+    parked, called = Planned(claimed[0], parked=("poison", said)), Planned(claimed[1], calls=[Call("/a", "account")])
+    await planning.commit(db, [parked, called], COALESCE_SECONDS)
+    (fetch,) = await claim_fetches(db, process)
+    await fetching.commit(db, [Result(fetch, "failed", reason="refused", detail=said)], COALESCE_SECONDS)
+
+    assert {first: "parked", second: "failed"} == await event_states(db)
+    details = await db.fetch(
+        "SELECT error_detail AS text FROM events UNION ALL SELECT error_detail FROM fetches"
+        " UNION ALL SELECT detail FROM timeline"
+    )
+    assert all(len(row["text"]) <= 2_000 for row in details)

@@ -6,7 +6,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from shared.store.postgres import for_sqlalchemy
+from shared.store.postgres import SQLALCHEMY_URL, connect_args
 from shared.store.schema import metadata
 
 
@@ -20,7 +20,7 @@ async def test_a_migrated_database_has_exactly_the_tables_that_the_code_knows(da
         options = {"compare_type": True, "compare_server_default": True}
         return list(compare_metadata(MigrationContext.configure(connection, opts=options), metadata))
 
-    engine = create_async_engine(for_sqlalchemy(database_url))
+    engine = create_async_engine(SQLALCHEMY_URL, connect_args=connect_args(database_url))
     async with engine.connect() as connection:
         found = await connection.run_sync(differences)
     await engine.dispose()
@@ -30,7 +30,7 @@ async def test_a_migrated_database_has_exactly_the_tables_that_the_code_knows(da
 
 async def test_partial_indexes_cover_the_same_rows(database_url: str) -> None:
     """Their conditions, which the comparison of tables leaves out."""
-    engine = create_async_engine(for_sqlalchemy(database_url))
+    engine = create_async_engine(SQLALCHEMY_URL, connect_args=connect_args(database_url))
     async with engine.connect() as connection:
         migrated = await connection.run_sync(_conditions)
         await connection.run_sync(lambda sync: sync.exec_driver_sql("CREATE SCHEMA known"))

@@ -74,5 +74,17 @@ CHILDREN = {
     "flower": lambda: page("PENSTOCK_FLOWER_PORT"),
 }
 
+
+def held_up(name: str) -> None:
+    """Wait for, or end at once, as STUB_LATE (``NAME=FILE;...``) and STUB_ENDING (``NAME ...``) ask."""
+    for each in os.environ.get("STUB_LATE", "").split(";"):
+        late, _, file = each.partition("=")
+        while late == name and not Path(file).exists():
+            time.sleep(0.05)
+    if name in os.environ.get("STUB_ENDING", "").split():
+        sys.exit(f"{name} has nothing to do here")
+
+
 if __name__ == "__main__":
+    held_up(sys.argv[1])
     CHILDREN[sys.argv[1]](*sys.argv[2:])

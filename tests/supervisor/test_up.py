@@ -16,6 +16,7 @@ import redis
 from ops.cli.status import describe
 from ops.embedded.redis import Redis
 from ops.installation import find, running
+from ops.supervisor.supervisor import LATE_SECONDS
 from shared.errors import SettingsError
 from shared.settings import Settings
 from supervisor.installing import SECONDS, family, living, started, until
@@ -33,6 +34,20 @@ def folder(tmp_path: Path) -> Path:
 def _pid(data: Path, name: str) -> int:
     found = running(data)
     return next((each.pid for each in found.processes if each.name == name and each.alive), 0) if found else 0
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url, trust_env=False).is_success
+    except httpx.HTTPError:
+        return False
+
+
+def _status(data: Path) -> str:
+    code = "from ops.cli.status import app; app()"
+    environment = {**os.environ, "PENSTOCK_DATA_DIR": str(data), "COLUMNS": "200"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=True, text=True)
+    return done.stdout
 
 
 def test_a_run_from_start_to_end(folder: Path) -> None:
@@ -150,15 +165,80 @@ def test_a_child_that_cannot_start_ends_the_run_with_its_own_words(folder: Path)
         assert "Traceback" not in up.output
 
 
-def test_a_taken_port_is_one_sentence(folder: Path) -> None:
+def test_the_taken_port_of_ingress_is_one_sentence(folder: Path) -> None:
     """The sentence names the setting, and no server was started."""
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        with started(folder, PENSTOCK_CONSOLE_PORT=str(port)) as up:
+        with started(folder, PENSTOCK_INGRESS_PORT=str(port)) as up:
             assert up.ended() == 1
-            expected = f"penstock: port {port} is taken: set PENSTOCK_CONSOLE_PORT to another (0 takes any free one)\n"
+            expected = f"penstock: port {port} is taken: set PENSTOCK_INGRESS_PORT to another (0 takes any free one)\n"
             assert expected == up.output
             assert not (up.data / "postgres").exists()
+
+
+def test_the_taken_port_of_a_page_costs_that_page_until_it_is_free(folder: Path) -> None:
+    """What takes deliveries does not end for what shows them; it is said, and the page begins when it can."""
+    with (
+        socket.create_server(("127.0.0.1", 0)) as other,
+        socket.create_server(("127.0.0.1", 0)) as second,
+        socket.create_server(("127.0.0.1", 0)) as third,
+    ):
+        port = other.getsockname()[1]
+        taken = {
+            "PENSTOCK_CONSOLE_PORT": str(port),
+            "PENSTOCK_FLOWER_PORT": str(second.getsockname()[1]),
+            "PENSTOCK_METRICS_PORT": str(third.getsockname()[1]),
+        }
+        with started(folder, **taken) as up:
+            until(lambda: "Penstock is ready, but for console and flower." in up.output, "not ready without its pages")
+            missing = f"port {port} is taken: set PENSTOCK_CONSOLE_PORT to another (0 takes any free one)"
+            assert f"console is missing: {missing}." in up.output
+            assert "metrics is missing: " in up.output
+            assert f"console waits for port {port}, which is taken" in _status(up.data)
+            found = running(up.data)
+            assert found
+            assert describe(found)["ready"] is True
+
+            other.close()
+            until(lambda: f"console is started: port {port} is free now." in up.output, "console does not begin")
+            until(lambda: _answers(f"http://127.0.0.1:{port}/"), "it does not answer")
+
+
+def test_ingress_receives_whatever_console_and_flower_do(folder: Path) -> None:
+    """One is late, the other ends again and again: deliveries are taken, and whoever is killed is started again."""
+    late = folder / "late"
+    with started(folder, STUB_LATE=f"console={late}", STUB_ENDING="flower") as up:
+        until(lambda: "flower is started again" in up.output, "flower is not started again")
+        found = running(up.data)
+        assert found
+        assert httpx.get(f"{found.ingress_url}/health/ready", trust_env=False).is_success
+        assert "Penstock is ready" not in up.output
+        until(lambda: "runs, but is not ready" in _status(up.data), "status does not tell of it")
+
+        for name in ("ingress-1", "worker-imin", "relay", "console", "redis"):
+            killed = _pid(up.data, name)
+            os.kill(killed, signal.SIGKILL)
+            until(lambda name=name, killed=killed: _pid(up.data, name) not in {0, killed}, f"{name} is not replaced")
+        until(
+            lambda: "Penstock is ready, but for console and flower." in up.output, "not ready", LATE_SECONDS + SECONDS
+        )
+        assert "console is not ready yet after 60 s; everything else goes on meanwhile." in up.output
+        late.touch()
+        until(lambda: "console is ready." in up.output, "the console is not told of")
+        assert up.process.poll() is None
+
+
+def test_who_is_killed_before_ingress_answers_is_started_again(folder: Path) -> None:
+    """Also ingress itself; a machine without memory to spare is no wrong setting."""
+    late = folder / "late"
+    with started(folder, STUB_LATE=f"ingress={late}") as up:
+        for name in ("ingress-1", "worker-imin", "relay", "console"):
+            until(lambda name=name: _pid(up.data, name), f"{name} is not there")
+            killed = _pid(up.data, name)
+            os.kill(killed, signal.SIGKILL)
+            until(lambda name=name, killed=killed: _pid(up.data, name) not in {0, killed}, f"{name} is not replaced")
+        late.touch()
+        up.ready()
 
 
 def test_the_demo_moves_on_from_a_taken_port_and_its_lab_comes_first(folder: Path) -> None:

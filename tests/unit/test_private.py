@@ -29,11 +29,11 @@ def keys() -> Keys:
     return with_data_key()
 
 
-def with_data_key() -> Keys:
+def with_data_key(seen_at: float = float("inf")) -> Keys:
     """Keys with a data key that may be used."""
     made = Keys.parse([SecretStr(generate_key())])
     made.data.add(ACCOUNT, b"data-key", b"k" * 32)
-    made.data.seen([b"data-key"], [b"data-key"], float("inf"))
+    made.data.seen([b"data-key"], [b"data-key"], seen_at)
     made.data.grant(ACCOUNT, b"data-key", 2**31)
     return made
 
@@ -119,8 +119,7 @@ def test_the_context_of_a_call_is_sealed_and_opened(keys: Keys) -> None:
 
 def test_without_a_lease_the_master_key_seals() -> None:
     """A data key that may have been destroyed meanwhile is not used; the master key is, and opens it again."""
-    keys = with_data_key()
-    keys.data.seen([b"data-key"], [b"data-key"], float("-inf"))
+    keys = with_data_key(seen_at=float("-inf"))
     assert 1 == keys.seal(b"body", EVENT, ACCOUNT)[0]
     assert b"body" == keys.unseal(keys.seal(b"body", EVENT, ACCOUNT), EVENT)
 

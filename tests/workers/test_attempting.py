@@ -105,7 +105,7 @@ def process(api: Api, database_url: str, redis: Redis, tmp_path: Path) -> Iterat
     made.stop()
 
 
-@pytest.mark.parametrize(("code", "failures"), [(503, FAILURES_TO_OPEN["down"]), (403, FAILURES_TO_OPEN["refused"])])
+@pytest.mark.parametrize(("code", "failures"), [(503, FAILURES_TO_OPEN["down"]), (401, 1), (402, 1)])
 def test_an_envelope_of_trouble_inside_http_200_opens_the_circuit(
     process: WorkerProcess, api: Api, database_url: str, code: int, failures: int
 ) -> None:

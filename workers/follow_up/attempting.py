@@ -5,6 +5,7 @@ import random
 import time
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
+from urllib.parse import urlsplit
 
 import structlog
 
@@ -20,7 +21,7 @@ from shared.store.fetching import ClaimedFetch, Result
 from shared.tracing import Span
 from workers.backoff import retry_after
 from workers.calling import NoAnswer
-from workers.follow_up import recognising
+from workers.follow_up import chain, recognising
 from workers.follow_up.privacy import opened
 from workers.follow_up.sessions import BUDGET_AWAY_SECONDS, WAIT_HERE_SECONDS, NotNow
 from workers.follow_up.verdicts import SERVER_ERRORS, Verdict, again, judge
@@ -34,6 +35,7 @@ HELD_SECONDS = 300.0
 VANISHED_SECONDS = 5.0
 """Afterwards its account is taken up again only where the settings are back."""
 SUCCESS = range(200, 300)
+REDIRECT = range(300, 400)
 INSTEAD = frozenset({403, 404})
 NO_SIGN_OF_HEALTH = frozenset({401, 402, 403, 429})
 SAID_CHARACTERS = 200
@@ -71,6 +73,9 @@ async def attempt(process: WorkerProcess, fetch: ClaimedFetch) -> Result | None:
         return Result(fetch, "failed", reason="account-removed", detail=detail, counted=False, called=False)
     if fetch.call.page > configuration.following_up.max_pages:
         detail = f"the chain went past {configuration.following_up.max_pages} pages; what it brought is kept"
+        return Result(fetch, "failed", reason="endless-pages", detail=detail, called=False)
+    if chain.goes_round(fetch.call):
+        detail = f"the chain came back to a page that it has had, {fetch.call.path}; what it brought is kept"
         return Result(fetch, "failed", reason="endless-pages", detail=detail, called=False)
     follow_up: FollowUp[Any, Any] = PROVIDERS[fetch.provider].follow_up
     limit = follow_up.limit(fetch.call, account)
@@ -183,15 +188,18 @@ async def _call(
             doing = "interpreting"
             call = (await opened(process, fetch)).call
             outcome, seen = await recognising.read(process, fetch, call, answer, account, follow_up)
+            outcome = chain.onward(call, outcome)
             doing = "telling the circuit"
             await _tell_of_answer(process, fetch, account, status)
             took = f"{status} in {1000 * (time.monotonic() - began):.0f} ms"
             return Result(fetch, "done", outcome, status, detail=took, seen=seen)
         said = _said(answer)
+        refusal = follow_up.refusal(fetch.call, status, _text(answer))
     except NotNow as error:
         return _put_off(fetch, error.wait)
     except RefusedAnswer as error:
         status, said = error.status, without_secrets(str(error), account)
+        refusal = follow_up.refusal(fetch.call, status, said)
     except (NoAnswer, BrokenAnswer) as error:
         reason, trouble = _UNREADABLE[type(error)]
         verdict = again(reason, str(error), fetch.attempts, policy, trouble=trouble)
@@ -210,6 +218,8 @@ async def _call(
         call=fetch.call,
         account=account.name,
         attempts=fetch.attempts,
+        refusals=fetch.refusals,
+        refusal=refusal,
         policy=policy,
         asked=asked,
         longest=configuration.following_up.longest_retry_after_seconds,
@@ -245,6 +255,7 @@ async def _follow(
         detail=verdict.detail,
         wait_seconds=verdict.wait_seconds,
         counted=verdict.counted,
+        refused=verdict.refused,
     )
 
 
@@ -273,6 +284,21 @@ async def _tell_of_answer(process: WorkerProcess, fetch: ClaimedFetch, account: 
 
 
 def _said(answer: Answer) -> str:
-    """The beginning of an error's body, fit for one line."""
-    text = answer.body[: 4 * SAID_CHARACTERS].decode(errors="replace")
-    return " ".join(text.split())[:SAID_CHARACTERS]
+    """The beginning of an error's body, fit for one line; of a redirect, whose host it names."""
+    if answer.status in REDIRECT and (location := answer.headers.get("location")):
+        return f"it points to {_host(location)}, and redirects are not followed; see that base_url is right"
+    return _text(answer)[:SAID_CHARACTERS]
+
+
+def _text(answer: Answer) -> str:
+    return " ".join(answer.body[: 4 * SAID_CHARACTERS].decode(errors="replace").split())
+
+
+def _host(location: str) -> str:
+    """Scheme and host alone: the rest of it may hold what nobody else should see."""
+    try:
+        parts = urlsplit(location)
+    except ValueError:
+        return "something that is no URL"
+    host = parts.netloc.rpartition("@")[2]
+    return f"{parts.scheme or 'https'}://{host}"[:SAID_CHARACTERS] if host else "another path of the same host"

@@ -258,6 +258,7 @@ class _Flow:
         self._claimed.difference_update(events)
         process.let_go(events)
         process.metrics.done(self._provider, done.done)
+        process.metrics.put_off(self._provider, done.put_off)
         if process.tracing:
             about: dict[str, str | int] = {
                 "messaging.destination.name": queue_of(self._provider),

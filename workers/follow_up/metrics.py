@@ -46,6 +46,18 @@ class FollowUpMetrics:
             ("provider", "end"),
             registry=registry,
         )
+        self._aside = Counter(
+            "penstock_rows_set_aside",
+            "Rows of answers that could not be read or stored; their neighbours were",
+            ("provider",),
+            registry=registry,
+        )
+        self._put_off = Counter(
+            "penstock_events_put_off",
+            "Times that an event could not be read yet, because a store of ours did not answer",
+            ("provider",),
+            registry=registry,
+        )
         self._attempts = BatchHistogram(
             "penstock_fetch_attempts",
             "Attempts that a fetch took until it was done or failed",
@@ -64,6 +76,11 @@ class FollowUpMetrics:
             if not event.background:
                 waits.add(max(0.0, now - received_at(event.id)))
         waits.flush()
+
+    def put_off(self, provider: str, events: int) -> None:
+        """So many events are read again later."""
+        if events:
+            self._put_off.labels(provider).inc(events)
 
     def called(self, provider: str, status: int | None, seconds: float) -> None:
         """A call ended, ``status`` None without an answer."""
@@ -86,6 +103,8 @@ class FollowUpMetrics:
         attempts = Observations(self._attempts.labels(provider), ATTEMPT_BUCKETS)
         for end, count in Counts(map(_end, results)).items():
             self._ends.labels(provider, end).inc(count)
+        if aside := sum(len(result.outcome.set_aside) for result in results):
+            self._aside.labels(provider).inc(aside)
         for result in results:
             if result.state != "waiting":
                 attempts.add(result.fetch.attempts)

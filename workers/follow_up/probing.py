@@ -144,11 +144,15 @@ class Probing:
             return Wrong(circuit.trouble, circuit.why, wait.seconds)
         try:
             answer = await self._sessions.get(provider, account, call, follow_up, configuration, probing=True)
-            if answer.status in SUCCESS:
-                _read(follow_up, call, answer, account)
+            status, said = answer.status, answer.body.decode(errors="replace")
+            if status in SUCCESS:
+                await asyncio.to_thread(_read, follow_up, call, answer, account)
         except RefusedAnswer as error:
-            return _wrong(account, error.status)
-        return _wrong(account, answer.status)
+            status, said = error.status, str(error)
+        refusal = follow_up.refusal(call, status, said)
+        if refusal and refusal.about == "one":
+            return None  # that a user or thing is refused shows that the API works
+        return _wrong(account, status, "refused" if refusal else None)
 
     async def _by_cheapest(
         self, provider: str, account: AccountSettings, circuit: Circuit, cheapest: Probe, configuration: Configuration

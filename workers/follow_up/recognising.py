@@ -1,11 +1,12 @@
 """Reading answers, and recognising large ones that came before: those are not read again."""
 
 import hashlib
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
-from typing import Any
+from typing import Any, TypeVar
 
 from shared.providers.account import AccountSettings
 from shared.providers.interface import Answer, Call, FollowUp, Outcome
@@ -17,8 +18,12 @@ from shared.store.records.recognising import Seen
 from workers.process import WorkerProcess
 
 
+T = TypeVar("T")
+
 WORTH_BYTES = 128 * 1024
 """An answer of ``WORTH_RECORDS`` is about so large; of a smaller one no digest is made."""
+LARGE_BYTES = 1024 * 1024
+"""To take one apart takes some 20 ms; larger ones would hold up whatever else is under way."""
 
 # Another version may read the same answer in another way.
 _VERSION = version("penstock").encode()
@@ -34,23 +39,39 @@ async def read(
 ) -> tuple[Outcome, Seen | None]:
     """What an answer means; nothing yet for one that is known. Raises BrokenAnswer or RefusedAnswer."""
     interpret = partial(follow_up.interpret, call, answer, account)
-    if len(answer.body) < WORTH_BYTES or (essence := follow_up.essence(call, answer)) is None:
+    if len(answer.body) < WORTH_BYTES:
         return interpret(), None
-    digest = hashlib.sha256(_VERSION)
-    digest.update(essence)
-    seen = Seen(digest.digest())
+    digest = await _apart(process, answer, partial(_digest, follow_up, call, answer))
+    if digest is None:
+        return await _apart(process, answer, interpret), None
+    seen = Seen(digest)
     resource = resource_key(fetch.provider, fetch.account, fetch.call)
     records = None
     with suppress(*AWAY):  # to recognise is a short cut; that Postgres is away shows when the answer is stored
         async with process.pool.acquire() as connection:
             records = await recognising.look(connection, resource, seen.digest)
     if records is None:
-        return interpret(), seen
+        return await _apart(process, answer, interpret), seen
     return NOTHING, seen._replace(records=records, read=interpret)
 
 
-def read_after_all(result: Result) -> Result:
+async def _apart(process: WorkerProcess, answer: Answer, work: Callable[[], T]) -> T:
+    """Do it to a large answer in a thread, so that calls, beats and other answers go on meanwhile."""
+    return await process.aside(work) if len(answer.body) > LARGE_BYTES else work()
+
+
+def _digest(follow_up: FollowUp[Any, Any], call: Call, answer: Answer) -> bytes | None:
+    """None for an answer that is not recognised by its content."""
+    essence = follow_up.essence(call, answer)
+    if essence is None:
+        return None
+    digest = hashlib.sha256(_VERSION)
+    digest.update(essence)
+    return digest.digest()
+
+
+async def read_after_all(process: WorkerProcess, result: Result) -> Result:
     """The result with its answer read, if it was taken for a known one."""
     if result.seen is None or result.seen.read is None:
         return result
-    return replace(result, outcome=result.seen.read(), seen=Seen(result.seen.digest))
+    return replace(result, outcome=await process.aside(result.seen.read), seen=Seen(result.seen.digest))

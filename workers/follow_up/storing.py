@@ -45,7 +45,8 @@ async def prepare(process: WorkerProcess, result: Result) -> Result:
     try:
         blobs, account = result.outcome.blobs, (fetch.provider, fetch.account)
         await keep_blobs(process, *account, blobs, lambda blob: uuid5(NAMESPACE_URL, blob.key))
-        return await sealed_result(process, result)
+        # One with rows that were set aside is not known when it comes again: they would not be told of.
+        return await sealed_result(process, replace(result, seen=None) if result.outcome.set_aside else result)
     except Exception as error:  # noqa: BLE001 - told by the verdict
         return untried(process, fetch, error)
 
@@ -92,7 +93,7 @@ async def store(process: WorkerProcess, results: Sequence[Result]) -> None:
 async def _after_all(process: WorkerProcess, result: Result) -> Result:
     """The result read, where it was taken for a known one that is not as before."""
     try:
-        return await prepare(process, read_after_all(result))
+        return await prepare(process, await read_after_all(process, result))
     except Exception as error:  # noqa: BLE001 - told by the verdict
         return untried(process, result.fetch, error)
 

@@ -25,6 +25,7 @@ from shared.store.gaps.reconciling import Difference, Repair
 from shared.store.gaps.walks import Tally, Walk
 from shared.store.locking import alone
 from shared.store.postgres import Connection
+from workers.follow_up import chain
 from workers.reconcile.surveying import Shown, Stopped, Surveyor
 
 
@@ -160,11 +161,11 @@ class Reconciliation:
         return shown
 
     def _bounded(self, calls: Sequence[Call], notes: list[str]) -> Sequence[Call]:
-        """Without calls past the bound of a chain of pages."""
+        """Without calls past the bound of a chain of pages, or back to a page that it has had."""
         most = self.configuration.following_up.max_pages
-        kept = [call for call in calls if call.page <= most]
+        kept = [call for call in calls if call.page <= most and not chain.goes_round(call)]
         if len(kept) < len(calls):
-            notes.append(f"a list goes on without end; what its first {most} pages showed was compared")
+            notes.append("a list goes on without end, or in a circle; what its pages showed so far was compared")
         return kept
 
     async def _step(

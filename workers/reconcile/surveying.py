@@ -15,6 +15,7 @@ from shared.providers.registry import PROVIDERS
 from shared.settings import Settings
 from workers.backoff import retry_after, wait_seconds
 from workers.calling import Caller, NoAnswer
+from workers.follow_up import chain
 from workers.follow_up.sessions import NotNow, Sessions
 from workers.follow_up.verdicts import SERVER_ERRORS
 from workers.redacting import without_secrets
@@ -23,8 +24,7 @@ from workers.redacting import without_secrets
 TRIES: Final = 6
 SUCCESS: Final = range(200, 300)
 _GONE: Final = 404
-_ACCOUNT: Final = frozenset({401, 402})
-_WITHHELD: Final = frozenset({403, _GONE, 410})
+_WITHHELD: Final = frozenset({_GONE, 410})
 """410 is final for a fetch and leaves no tombstone: taken for gone here, each walk would make an event that fails."""
 _TOO_MANY: Final = 429
 
@@ -104,12 +104,14 @@ class Surveyor:
         try:
             answer = await self._sessions.get(provider, account, call, follow_up, configuration, background=True)
             if answer.status in SUCCESS:
-                return Shown(call, follow_up.interpret(call, answer, account))
+                return Shown(call, chain.onward(call, follow_up.interpret(call, answer, account)))
             status, said = answer.status, f"the API answered {answer.status}"
+            refusal = follow_up.refusal(call, status, answer.body.decode(errors="replace"))
             asked = retry_after(answer.headers.get("retry-after"))
         except RefusedAnswer as error:
             # it goes into the circuit, which every process and page shows
             status, said = error.status, without_secrets(str(error), account)
+            refusal = follow_up.refusal(call, status, said)
         except NoAnswer as error:
             await self._down(provider, account, str(error), configuration)
             return _Failed(0, str(error))
@@ -117,10 +119,11 @@ class Surveyor:
             return _Failed(0, str(error))
         if status == _GONE and call.missing == "tombstone":
             return Shown(call, Outcome(records=follow_up.tombstones(call)))
-        if status in _WITHHELD:
+        if status in _WITHHELD or (refusal and refusal.about == "one"):
             return Shown(call, Outcome(), withheld=True)
-        if status in _ACCOUNT:
-            why, seconds = f"check the API key of {account.name}: {said}", configuration.following_up.probe_seconds
+        if refusal:
+            why = f"{refusal.detail or f'check the API key of {account.name}'}: {said}"
+            seconds = configuration.following_up.probe_seconds
             await self._budgets.circuits.open(provider, account, "refused", why, seconds)
             raise Stopped(why)
         if status >= SERVER_ERRORS:

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 from shared.budgets import Budgets
 from shared.configuration import Configuration
-from shared.errors import AnswerError, PenstockError
+from shared.errors import AnswerError, BrokenAnswer, PenstockError
 from shared.providers.paybook import api
 from shared.providers.paybook.api import ApiRequest, Registration
 from shared.providers.paybook.registering import examine, url_of
@@ -63,6 +63,8 @@ async def send(caller: Caller, account: PaybookAccount, request: ApiRequest, con
         api.open_envelope(answer.body)
     except NoAnswer as error:
         raise PenstockError(f"Paybook does not answer at {account.base_url}: {error}") from None
+    except BrokenAnswer as error:
+        raise PenstockError(f"Paybook gives no answer that can be read at {account.base_url}: {error}") from None
     except AnswerError as error:
         raise refused(account, error) from None
     return answer.body

@@ -20,6 +20,7 @@ from shared.providers.interface import (
     Probe,
     Provider,
     Record,
+    Refusal,
     Survey,
 )
 
@@ -62,6 +63,10 @@ class AuthenteqFollowUp(FollowUp[AuthenteqAccount, AuthenteqEvent]):
         """Whether the exported result is the delivered one; for reconciliation what it says."""
         del account
         return plan.interpret(call, answer)
+
+    def refusal(self, call: Call, status: int, said: str) -> Refusal | None:
+        """403 with ``ACCOUNT_DEACTIVATED``: the client."""
+        return api.deactivated(status, said) or super().refusal(call, status, said)
 
     def surveys(self, account: AuthenteqAccount, since: datetime | None) -> Sequence[Survey]:
         """The known verifications: there is no list."""

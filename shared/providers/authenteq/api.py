@@ -6,7 +6,7 @@ from urllib.parse import quote
 from uuid import UUID
 
 from shared.providers.authenteq.settings import AuthenteqAccount
-from shared.providers.interface import Limit, Probe
+from shared.providers.interface import Limit, Probe, Refusal
 
 
 PROBE: Final = Probe(
@@ -16,6 +16,16 @@ PROBE: Final = Probe(
 
 LIMIT: Limit | None = None
 """Authenteq publishes no limit (README.md, "Limits"); ``budget`` in the account's settings sets one."""
+
+
+_FORBIDDEN: Final = 403
+
+
+def deactivated(status: int, said: str) -> Refusal | None:
+    """What a 403 means that says ``ACCOUNT_DEACTIVATED`` (README.md, "Quirks"): the client. None for any other."""
+    if status != _FORBIDDEN or "ACCOUNT_DEACTIVATED" not in said:
+        return None
+    return Refusal("account", "account-refused", "Authenteq has deactivated this client")
 
 
 def path_of_result(identifier: str) -> str:

@@ -16,6 +16,7 @@ from shared.providers.interface import (
     Probe,
     Provider,
     Record,
+    Refusal,
     Survey,
 )
 from shared.providers.magicline import api, events, plan, surveys
@@ -63,6 +64,10 @@ class MagiclineFollowUp(FollowUp[MagiclineAccount, MagiclineEvent]):
         """Records and the next slice. Raises BrokenAnswer or RefusedAnswer."""
         del account
         return plan.interpret(call, answer)
+
+    def refusal(self, call: Call, status: int, said: str) -> Refusal | None:
+        """403: a scope is missing."""
+        return api.missing_scope(call) if status == api.FORBIDDEN else super().refusal(call, status, said)
 
     def instead(self, call: Call, status: int) -> Sequence[Call]:
         """The cross-studio read, for a customer who has moved."""

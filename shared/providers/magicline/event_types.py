@@ -22,6 +22,8 @@ class Read:
     path: str
     kind: str
     """The kind of the records that the answer holds."""
+    scope: str
+    """What a key must have been given to make this call [api, the description of each endpoint]."""
     shape: Literal["object", "list", "array", "slices", "cases", "run", "debtors"] = "object"
     own_id: str = ""
     """The field of the answer (of each item) that is the record's external id."""
@@ -38,13 +40,21 @@ class Read:
         return f"GET {self.path.partition('?')[0]}"
 
 
-CUSTOMER = Read("customer", "/v1/customers/{customerId}", "magicline.customer", own_id="id", known_id="customerId")
+CUSTOMER = Read(
+    "customer",
+    "/v1/customers/{customerId}",
+    "magicline.customer",
+    own_id="id",
+    known_id="customerId",
+    scope="CUSTOMER_READ",
+)
 CROSS_STUDIO_CUSTOMER = Read(
     "cross-studio-customer",
     "/v1/cross-studio/customers/{customerId}",
     "magicline.customer",
     own_id="id",
     known_id="customerId",
+    scope="CUSTOMER_READ",
 )
 MOVED_CUSTOMER = replace(CUSTOMER, purpose="moved-customer", elsewhere=CROSS_STUDIO_CUSTOMER.purpose)
 CHECKINS = Read(
@@ -53,6 +63,7 @@ CHECKINS = Read(
     "magicline.checkin",
     shape="slices",
     own_id="checkinId",
+    scope="CHECKIN_READ",
 )
 COMMUNICATION_PREFERENCES = Read(
     "communication-preferences",
@@ -60,6 +71,7 @@ COMMUNICATION_PREFERENCES = Read(
     "magicline.communication-preferences",
     known_id="customerId",
     wrap="preferences",
+    scope="COMMUNICATION_PREFERENCES_READ",
 )
 ADDITIONAL_FIELDS = Read(
     "additional-fields",
@@ -67,6 +79,7 @@ ADDITIONAL_FIELDS = Read(
     "magicline.additional-fields",
     known_id="account",
     wrap="fields",
+    scope="ADDITIONAL_INFORMATION_READ",
 )
 CONTRACT = Read(
     "contracts",
@@ -75,18 +88,21 @@ CONTRACT = Read(
     shape="list",
     own_id="id",
     known_id="contractId",
+    scope="CUSTOMER_CONTRACT_READ",
 )
 IDLE_PERIOD = Read(
     "idle-period",
     "/v1/memberships/{contractId}/self-service/idle-periods/{idlePeriodId}",
     "magicline.idle-period",
     known_id="idlePeriodId",
+    scope="MEMBERSHIP_SELF_SERVICE_IDLE_PERIOD_READ",
 )
 MODULE_CONTRACT = Read(
     "module-contract",
     "/v1/memberships/{contractId}/self-service/additional-module-contracts/{moduleContractId}",
     "magicline.module-contract",
     known_id="moduleContractId",
+    scope="MEMBERSHIP_SELF_SERVICE_ADDITIONAL_MODULE_CONTRACT_READ",
 )
 APPOINTMENT_BOOKING = Read(
     "appointment-booking",
@@ -94,6 +110,7 @@ APPOINTMENT_BOOKING = Read(
     "magicline.appointment-booking",
     own_id="bookingId",
     known_id="bookingId",
+    scope="APPOINTMENTS_READ",
 )
 CLASS_BOOKING = Read(
     "class-booking",
@@ -101,19 +118,34 @@ CLASS_BOOKING = Read(
     "magicline.class-booking",
     own_id="bookingId",
     known_id="bookingId",
+    scope="CLASSES_READ",
 )
 CLASS_SLOT = Read(
-    "class-slot", "/v1/classes/{classId}/slots/{classSlotId}", "magicline.class-slot", known_id="classSlotId"
+    "class-slot",
+    "/v1/classes/{classId}/slots/{classSlotId}",
+    "magicline.class-slot",
+    known_id="classSlotId",
+    scope="CLASSES_READ",
 )
-DEVICE = Read("devices", "/v1/devices", "magicline.device", shape="list", own_id="id", known_id="deviceId")
-EMPLOYEE = Read("employee", "/v1/employees/{employeeId}", "magicline.employee", own_id="id", known_id="employeeId")
-STUDIO = Read("studio", "/v1/studios/information", "magicline.studio", known_id="studioId")
+DEVICE = Read(
+    "devices", "/v1/devices", "magicline.device", shape="list", own_id="id", known_id="deviceId", scope="DEVICE_READ"
+)
+EMPLOYEE = Read(
+    "employee",
+    "/v1/employees/{employeeId}",
+    "magicline.employee",
+    own_id="id",
+    known_id="employeeId",
+    scope="EMPLOYEE_READ",
+)
+STUDIO = Read("studio", "/v1/studios/information", "magicline.studio", known_id="studioId", scope="STUDIO_READ")
 DEBT_RUN = Read(
     "debt-collection-run",
     "/v1/debt-collection/{debtCollectionRunId}/details",
     "magicline.debt-collection-run",
     shape="run",
     known_id="debtCollectionRunId",
+    scope="DEBT_COLLECTION_READ",
 )
 DEBTORS = Read(
     "debtors",
@@ -121,6 +153,7 @@ DEBTORS = Read(
     "magicline.debt-collection-run",
     shape="debtors",
     known_id="debtCollectionRunId",
+    scope="DEBT_COLLECTION_READ",
 )
 DEBT_CONFIGURATION = Read(
     "debt-collection-configuration",
@@ -128,24 +161,35 @@ DEBT_CONFIGURATION = Read(
     "magicline.debt-collection-configuration",
     known_id="account",
     wrap="configuration",
+    scope="DEBT_COLLECTION_READ",
 )
 DEBT_CASES = Read(
     "debt-collection-cases",
     "/v1/debt-collection/cases?caseAdjustmentRequestId={caseAdjustmentRequestId}",
     "magicline.debt-collection-case",
     shape="cases",
+    scope="DEBT_COLLECTION_READ",
 )
-TAX_EXPORT = Read("tax-export", "/v1/taxadvisor/exports/{exportId}", "magicline.tax-export", known_id="exportId")
+TAX_EXPORT = Read(
+    "tax-export",
+    "/v1/taxadvisor/exports/{exportId}",
+    "magicline.tax-export",
+    known_id="exportId",
+    scope="TAX_ADVISOR_EXPORT_READ",
+)
 
 # Made by no event: what reconciliation goes through. "Returns all customers from studio in expected slices" (50 to
 # 500); bookings of one customer "within a timeframe of +/- 2 weeks" (pages getcustomers, getappointmentbookings).
-CUSTOMERS = Read("customers", "/v1/customers?sliceSize=500", "magicline.customer", shape="slices", own_id="id")
+CUSTOMERS = Read(
+    "customers", "/v1/customers?sliceSize=500", "magicline.customer", shape="slices", own_id="id", scope="CUSTOMER_READ"
+)
 APPOINTMENT_BOOKINGS = Read(
     "appointment-bookings",
     "/v1/appointments/booking?customerId={customerId}",
     "magicline.appointment-booking",
     shape="array",
     own_id="bookingId",
+    scope="APPOINTMENTS_READ",
 )
 CLASS_BOOKINGS = Read(
     "class-bookings",
@@ -153,6 +197,7 @@ CLASS_BOOKINGS = Read(
     "magicline.class-booking",
     shape="array",
     own_id="bookingId",
+    scope="CLASSES_READ",
 )
 
 READS: Mapping[str, Read] = MappingProxyType(

@@ -4,6 +4,7 @@ import hashlib
 import re
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
+from functools import partial
 from typing import Any, Literal
 from urllib.parse import quote
 
@@ -11,9 +12,10 @@ import msgspec
 
 from shared.errors import BrokenAnswer, RefusedAnswer, Unreadable
 from shared.providers.interface import Answer, Call, Outcome, Plan, Record
-from shared.providers.json_text import as_jsonb, compose, parse
+from shared.providers.json_text import as_jsonb, compose, parse, without_bom
 from shared.providers.magicline.event_types import DEBTORS, EVENT_TYPES, READS, EventType, Read
 from shared.providers.magicline.events import Entry, MagiclineEvent, as_id
+from shared.providers.rows import read_each
 
 
 Fields = dict[str, msgspec.Raw]
@@ -156,12 +158,14 @@ def interpret(call: Call, answer: Answer) -> Outcome:  # noqa: PLR0911 - one ret
         case "list":
             return _picked(call, _listed(read, call, answer.body))
         case "array":
-            return Outcome(records=tuple(_item(read, item) for item in parse(answer.body, list[Item])))
+            records, aside = read_each(parse(answer.body, list[Item]), partial(_item, read))
+            return Outcome(records=records, set_aside=aside)
         case "cases":
             return _picked(call, _cases(read, call, answer.body))
         case "slices":
             part = parse(answer.body, Slice)
-            return Outcome(records=tuple(_item(read, item) for item in part.result), next=_next(call, part, {}))
+            records, aside = read_each(part.result, partial(_item, read))
+            return Outcome(records=records, next=_next(call, part, {}), set_aside=aside)
         case "run":
             return _debt_run(call, answer.body)
         case "debtors":
@@ -185,7 +189,7 @@ def instead(call: Call, status: int) -> tuple[Call, ...]:
 
 def _object(read: Read, call: Call, body: bytes) -> Record:
     """One object under its own id, or under the id that the event told."""
-    if read.wrap and body.lstrip().startswith(b"["):
+    if read.wrap and without_bom(body).lstrip().startswith(b"["):
         data = as_jsonb(compose({read.wrap: parse(body, list[Item])}).encode())
         return Record(read.kind, call.context["external_id"], data)
     fields = parse(body, Fields)
@@ -194,17 +198,19 @@ def _object(read: Read, call: Call, body: bytes) -> Record:
 
 
 def _item(read: Read, item: Item) -> Record:
-    return Record(read.kind, _own_id(read, item), as_jsonb(item))
-
-
-def _own_id(read: Read, item: Item) -> str:
-    return _id(parse(bytes(item), Fields), read.own_id)
+    return Record(read.kind, _id(parse(bytes(item), Fields), read.own_id), as_jsonb(item))
 
 
 def _listed(read: Read, call: Call, body: bytes) -> list[Record]:
-    """The items of a bare array that have the picked id; there is no endpoint that gives one alone."""
-    items = parse(body, list[Item])
-    return [_item(read, item) for item in items if _own_id(read, item) == call.pick]
+    """The items of a bare array that have the picked id; there is no endpoint that gives one alone.
+
+    Raises BrokenAnswer where it may be one that cannot be read.
+    """
+    records, aside = read_each(parse(body, list[Item]), partial(_item, read))
+    picked = [record for record in records if record.external_id == call.pick]
+    if aside and not picked:
+        raise BrokenAnswer(f"{aside[0].what}: {aside[0].why}")
+    return picked
 
 
 def _picked(call: Call, records: list[Record]) -> Outcome:

@@ -17,6 +17,7 @@ from shared.providers.interface import (
     Probe,
     Provider,
     Record,
+    Refusal,
     Survey,
 )
 from shared.providers.paybook import api, events, plan, surveys
@@ -81,6 +82,10 @@ class PaybookFollowUp(FollowUp[PaybookAccount, PaybookEvent]):
     def essence(self, call: Call, answer: Answer) -> memoryview | None:
         """A list's answer without the request's id."""
         return plan.essence(call, answer)
+
+    def refusal(self, call: Call, status: int, said: str) -> Refusal | None:
+        """401 with "Invalid user": that user alone."""
+        return api.user_gone(status, said) or super().refusal(call, status, said)
 
     def surveys(self, account: PaybookAccount, since: datetime | None) -> Sequence[Survey]:
         """Credentials, accounts, transactions."""

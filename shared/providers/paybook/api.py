@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from shared.errors import BrokenAnswer, PenstockError, RefusedAnswer, Unreadable
-from shared.providers.interface import Call, Limit, Login, Probe
+from shared.providers.interface import Call, Limit, Login, Probe, Refusal
 from shared.providers.json_text import parse
 from shared.providers.paybook.settings import PaybookAccount
 
@@ -25,6 +25,7 @@ PROBE: Final = Probe("GET", "/v1/webhooks", limit=LIMIT)
 REGISTERED_EVENTS: Final = ("credential_create", "credential_update", "refresh")
 """What a webhook is registered for unless told otherwise: the seed's three events."""
 
+_UNAUTHORIZED: Final = 401
 _LONGEST_SENTENCE: Final = 200
 _SAFE_ID = re.compile(r"[A-Za-z0-9_-]+")
 _SAFE_TOKEN = re.compile(r"[!-~]+")
@@ -56,6 +57,17 @@ def credentials(call: Call, account: PaybookAccount) -> dict[str, str]:
     """The key for our reads: on behalf of the event's user, unless the account says otherwise or no user is known."""
     id_user = call.context.get("id_user") if account.auth == "api_key_user" else None
     return _authorization(account, f",id_user={id_user}" if id_user else "")
+
+
+def user_gone(status: int, said: str) -> Refusal | None:
+    """What a 401 means that says "Invalid user": one user was removed at Paybook, the key is good [observed].
+
+    None for any other.
+    """
+    if status != _UNAUTHORIZED or "invalid user" not in said.lower():
+        return None
+    detail = "Paybook does not know the event's user any more, or not under this key; the API key itself is not refused"
+    return Refusal("one", "user-gone", detail)
 
 
 def _authorization(account: PaybookAccount, user: str = "") -> dict[str, str]:

@@ -10,10 +10,11 @@ import msgspec
 
 from shared.errors import BrokenAnswer, Unreadable
 from shared.providers.interface import Answer, Blob, Call, Outcome, Plan, Record
-from shared.providers.json_text import compose, each_as_jsonb, parse
+from shared.providers.json_text import as_jsonb, compose, each_as_jsonb, parse, without_bom
 from shared.providers.paybook.api import listed_rows, trusted_url
 from shared.providers.paybook.events import PaybookEvent
 from shared.providers.paybook.settings import PaybookAccount
+from shared.providers.rows import read_each
 
 
 FOLLOWED_TYPES: Final = frozenset(
@@ -159,14 +160,14 @@ class _Page(NamedTuple):
         return f"{self.before}{self.skip + self.limit}{self.after}"
 
 
-def _next_page(call: Call, ids: list[str]) -> tuple[Call, ...]:
+def _next_page(call: Call, first: str, rows: int) -> tuple[Call, ...]:
     """The page behind a full one, if no other call covers it: only the last listed page and those that follow it."""
     page = _Page.of(call.path)
-    if page is None or not call.context.get("last") or len(ids) != page.limit:
+    if page is None or not call.context.get("last") or rows != page.limit:
         return ()
     # A server that takes no notice of `skip` gives the same page for ever.
-    repeats = ids[0] == call.context.get("first")
-    context = {**call.context, "first": ids[0]}
+    repeats = first == call.context.get("first")
+    context = {**call.context, "first": first}
     number = ENDLESS_PAGE if repeats else call.page + 1
     return (Call(page.next_url, call.purpose, context, pick=call.pick, page=number),)
 
@@ -183,13 +184,19 @@ def interpret(call: Call, answer: Answer, account: PaybookAccount) -> Outcome:
         return _file(call, answer, account)
     kind, decoder = _RESOURCES[call.purpose]
     listed = listed_rows(answer.body)
-    ids, deleted = _known(kind, decoder, listed)
-    texts = each_as_jsonb(listed, parse(listed, list[msgspec.Raw]))
-    return Outcome(list(map(Record, repeat(kind), ids, texts, deleted)), _next_page(call, ids))
+    rows = parse(listed, list[msgspec.Raw])
+    try:
+        ids, deleted = _known(kind, decoder, listed)
+        texts = each_as_jsonb(listed, rows)
+    except BrokenAnswer:
+        records, aside = read_each(rows, lambda row: _record(kind, decoder, row))
+        return Outcome(records, _next_page(call, records[0].external_id, len(rows)), set_aside=aside)
+    first = ids[0] if ids else ""
+    return Outcome(list(map(Record, repeat(kind), ids, texts, deleted)), _next_page(call, first, len(rows)))
 
 
 # At the very beginning only: a row may have such a member too.
-_REQUEST_ID = re.compile(rb'\s*\{\s*"rid"\s*:\s*"[^"\\]*"')
+_REQUEST_ID = re.compile(rb'(?:\xef\xbb\xbf)?\s*\{\s*"rid"\s*:\s*"[^"\\]*"')
 
 
 def essence(call: Call, answer: Answer) -> memoryview | None:
@@ -212,6 +219,12 @@ def _known(kind: str, decoder: msgspec.json.Decoder[Any], listed: bytes) -> tupl
     return ids, [_is_set(row.is_deleted) for row in rows]
 
 
+def _record(kind: str, decoder: msgspec.json.Decoder[Any], row: msgspec.Raw) -> Record:
+    """One row by itself. Raises BrokenAnswer."""
+    [identifier], [deleted] = _known(kind, decoder, b"[" + bytes(row) + b"]")
+    return Record(kind, identifier, as_jsonb(row), deleted)
+
+
 def _is_set(flag: Any) -> bool:
     return bool(flag) and flag != "0"
 
@@ -220,7 +233,7 @@ def _is_json(answer: Answer) -> bool:
     """By content type; where none was sent, by the first character."""
     media_type = answer.content_type
     if not media_type:
-        return answer.body.lstrip()[:1] in {b"{", b"["}
+        return without_bom(answer.body).lstrip()[:1] in {b"{", b"["}
     return media_type in {"application/json", "text/json"} or media_type.endswith("+json")
 
 

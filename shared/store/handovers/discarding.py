@@ -10,6 +10,7 @@ from shared.store.handovers import handlers
 from shared.store.handovers.selecting import BEGINNING, Selection, steps
 from shared.store.pacing import STEADY, Pace
 from shared.store.postgres import Connection
+from shared.store.text import storable
 
 
 Outcome = Literal["discarded", "discarded-before", "delivered", "running"]
@@ -69,7 +70,7 @@ async def discard(
             looked_at = {row["id"]: row for row in await connection.fetch(_LOOKED_AT, ids)}
             gone: dict[int, Record] = {}
             if not dry_run:
-                rows = await connection.fetch(_DISCARD, ids, f"discarded: {note}", selection.state)
+                rows = await connection.fetch(_DISCARD, ids, storable(f"discarded: {note}"), selection.state)
                 gone = {row["id"]: row for row in rows}
                 await handlers.stir(connection)
         batch = [_told(gone.get(each), looked_at[each], dry_run=dry_run) for each in ids if each in looked_at]

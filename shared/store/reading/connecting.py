@@ -6,13 +6,21 @@ from typing import Any, TypeVar, cast
 
 import asyncpg
 from sqlalchemy import Select
-from sqlalchemy.exc import ArgumentError, DBAPIError, ProgrammingError
+from sqlalchemy.exc import DBAPIError, ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from shared.errors import SettingsError, StoreAway
 from shared.settings import without_password
-from shared.store.postgres import AWAY, CONNECT_SECONDS, STATEMENT_SECONDS, Connection, connect_args, for_sqlalchemy
+from shared.store.connection import CONNECT_SECONDS
+from shared.store.postgres import (
+    AWAY,
+    SQLALCHEMY_URL,
+    STATEMENT_SECONDS,
+    Connection,
+    away,
+    connect_args,
+)
 
 
 T = TypeVar("T")
@@ -21,6 +29,8 @@ NO_TABLES = "the database has no tables yet: run `penstock migrate`"
 NOT_PERMITTED = (
     "this user of the database may not do that: set PENSTOCK_DATABASE_URL to the owner's, as for `penstock migrate`"
 )
+
+_SHOWN = "penstock_shown_url"
 
 BATCH = 1000
 """Rows held in memory at once, however many a query has."""
@@ -31,21 +41,17 @@ def reading_engine(url: str, *, name: str = "reading") -> AsyncEngine:
 
     Raises SettingsError for what is no URL.
     """
-    settings = {"application_name": f"penstock {name}", "default_transaction_read_only": "on", "jit": "off"}
-    try:
-        return create_async_engine(
-            for_sqlalchemy(url),
-            poolclass=NullPool,
-            connect_args={
-                "timeout": CONNECT_SECONDS,
-                "command_timeout": STATEMENT_SECONDS,
-                **connect_args(url, **settings),
-            },
-            # Said with each transaction: pgbouncer hands on no setting of the session.
-            execution_options={"postgresql_readonly": True},
-        )
-    except (ArgumentError, ValueError):
-        raise SettingsError("PENSTOCK_DATABASE_URL: write postgresql://user:password@host:port/database") from None
+    return create_async_engine(
+        SQLALCHEMY_URL,
+        poolclass=NullPool,
+        connect_args={
+            "timeout": CONNECT_SECONDS,
+            "command_timeout": STATEMENT_SECONDS,
+            **connect_args(url, name=name, default_transaction_read_only="on", jit="off"),
+        },
+        # Said with each transaction: pgbouncer hands on no setting of the session.
+        execution_options={"postgresql_readonly": True, _SHOWN: without_password(url)},
+    )
 
 
 @asynccontextmanager
@@ -94,5 +100,4 @@ async def in_batches(
 
 
 def _away(engine: AsyncEngine, error: BaseException) -> StoreAway:
-    url = without_password(engine.url.render_as_string(hide_password=True).replace("postgresql+asyncpg", "postgresql"))
-    return StoreAway(f"Postgres does not answer at {url}: {str(error) or type(error).__name__}")
+    return away(engine.sync_engine.get_execution_options()[_SHOWN], error)

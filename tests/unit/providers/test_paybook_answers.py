@@ -159,7 +159,7 @@ def test_whole_numbers_are_taken_for_ids() -> None:
         '[{"id_transaction":true}]',
         '[{"id_transaction":1.5}]',
         '[{"id_transaction":["t"]}]',
-        '[{"id_transaction":"t"},{"id_account":"t"}]',
+        '[{"id_account":"t"},{"id_account":"u"}]',
         '[{"id_transaction":"' + "t" * 201 + '"}]',
     ],
 )
@@ -167,6 +167,50 @@ def test_rows_without_a_usable_id_are_a_broken_answer(response: str) -> None:
     """The whole page is asked for again; no part of it is kept under a wrong name."""
     with pytest.raises(BrokenAnswer):
         interpret(call(), ok(response))
+
+
+def test_one_row_without_a_usable_id_is_set_aside_from_its_neighbours() -> None:
+    """Of a page of thousands the others are records, in order; the row is named by its place alone."""
+    listed = [{"id_transaction": f"t{number}", "amount": number} for number in range(5000)]
+    listed[4711] = {"id_transaction": None, "amount": "a secret"}
+
+    outcome = interpret(call(), ok(msgspec.json.encode(listed).decode()))
+
+    assert [f"t{number}" for number in range(5000) if number != 4711] == [each.external_id for each in outcome.records]
+    [aside] = outcome.set_aside
+    assert "row 4712" == aside.what
+    assert "id" in aside.why
+    assert "secret" not in aside.why
+
+
+@pytest.mark.parametrize(
+    "row", ["7", "null", "[]", '{"id_transaction":"a b"}', '{"id_transaction":["t"]}', '{"id_transaction":1.5}']
+)
+def test_whatever_is_wrong_with_a_row_it_is_that_rows_alone(row: str) -> None:
+    """A row of another shape is no reason to keep its neighbours back, first or last in the page."""
+    good = '{"id_transaction":"t"}'
+    for response in (f"[{row},{good}]", f"[{good},{row}]"):
+        outcome = interpret(call(), ok(response))
+
+        assert ["t"] == [each.external_id for each in outcome.records]
+        assert 1 == len(outcome.set_aside)
+
+
+def test_a_page_of_which_many_rows_cannot_be_read_is_a_broken_answer() -> None:
+    """That is another shape, not a bad row: the page is asked for again."""
+    listed = [{"id_transaction": "t"}] + [{"id": "t"}] * 101
+
+    with pytest.raises(BrokenAnswer):
+        interpret(call(), ok(msgspec.json.encode(listed).decode()))
+
+
+def test_a_full_page_with_a_bad_row_leads_to_the_next_page() -> None:
+    """How many rows it has says whether there are more, read or not."""
+    page = call("/v1/transactions?limit=2&skip=0", last=True)
+
+    outcome = interpret(page, ok('[{"id_transaction":"t"},{}]'))
+
+    assert ["/v1/transactions?limit=2&skip=2"] == [each.path for each in outcome.next]
 
 
 # ── the envelope ──────────────────────────────────────────────────────────────────────────────────────────────────

@@ -31,23 +31,24 @@ STATEMENTS = (
         END LOOP;
     END $$
     """,
+    # How often the API refused one thing (403, 404), apart from all other attempts at it.
+    "ALTER TABLE fetches ADD refusals INTEGER DEFAULT 0 NOT NULL",
     # An index without what is put off: a claim steps over none of it, however much of it there is.
     f"CREATE INDEX events_ready ON events (provider, account, id) WHERE {_TO_PLAN} AND due_at IS NULL",
     "DROP INDEX events_to_plan",
     """
     CREATE TABLE settlements (
-        fetch_id BIGINT NOT NULL,
-        after UUID,
+        id BIGINT GENERATED ALWAYS AS IDENTITY,
+        events UUID[] NOT NULL,
         step TEXT,
         detail TEXT,
         queued_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
-        PRIMARY KEY (fetch_id)
+        PRIMARY KEY (id)
     )
     """,
-    "CREATE INDEX settlements_age ON settlements (queued_at)",
     """
     COMMENT ON TABLE settlements
-    IS 'Fetches with more events than one transaction settles: the relay takes the rest a thousand at a time'
+    IS 'Events of a fetch beyond those that its commit settles, a thousand a row: the relay takes row after row'
     """,
 )
 
@@ -63,3 +64,4 @@ def downgrade() -> None:
     op.execute(f"CREATE INDEX events_to_plan ON events (provider, account, id) WHERE {_TO_PLAN}")
     for column in ("attempts", "due_at", "began"):
         op.execute(f"ALTER TABLE events DROP {column}")
+    op.execute("ALTER TABLE fetches DROP refusals")
