@@ -1,13 +1,13 @@
 """Accounts that were in force once are known, and go when somebody says so.
 
-Revision ID: 0004
+Revision ID: 0005
 """
 
 from alembic import op
 
 
-revision = "0004"
-down_revision = "0003"
+revision = "0005"
+down_revision = "0004"
 
 STATEMENTS = (
     """
