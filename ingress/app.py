@@ -29,6 +29,7 @@ from ingress.refusals import REFUSALS, WrongMethod
 from ingress.routes import Routes
 from shared.background import Background
 from shared.heartbeat import beat
+from shared.store import known_accounts
 from shared.store.keys import keep as keep_data_keys
 
 
@@ -43,8 +44,10 @@ if TYPE_CHECKING:
     from shared.tracing import Tracing
     from shared.watching import ConfigurationWatch
 
-DATA_KEYS_SECONDS = 2.0
-"""So long the start waits at most for data keys."""
+START_SECONDS = 2.0
+"""So long the start waits at most for data keys, and for the accounts that are known."""
+
+SHOW_SECONDS = 1.0
 
 
 def compose(
@@ -87,7 +90,7 @@ def compose(
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
-        has_keys = asyncio.Event()
+        has_keys, knows_accounts = asyncio.Event(), asyncio.Event()
         beside = Background()
         beside.start("configuration", watch.run)
         beside.start("learning", partial(tell, routes))
@@ -95,13 +98,17 @@ def compose(
         beside.start("arrivals", partial(tell_of_arrivals, redis_url, metrics, routes, keys))
         beside.start("quarantine", quarantine.run)
         beside.start("data-keys", partial(keep_data_keys, database_url, keys, watch.accounts, ready=has_keys))
+        beside.start("known-accounts", partial(known_accounts.keep, database_url, watch, ready=knows_accounts))
+        beside.start("settings", partial(_show_settings, watch, metrics))
         if heartbeat:
             beside.start("heartbeat", partial(beat, heartbeat))
         pointers.start()
         keeping.start()
-        # without Postgres bodies are sealed with the master key
+        # without Postgres bodies are sealed with the master key, and who is unknown is told to come again
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(has_keys.wait(), DATA_KEYS_SECONDS)
+            async with asyncio.timeout(START_SECONDS):
+                await has_keys.wait()
+                await knows_accounts.wait()
         # What was made until now stays: a collection of garbage that walked through it would hold every request up.
         gc.collect()
         gc.freeze()
@@ -129,6 +136,13 @@ def compose(
             await reception(scope, receive, send)
 
     return ingress
+
+
+async def _show_settings(watch: "ConfigurationWatch", metrics: "IngressMetrics") -> None:
+    """Until cancelled."""
+    while True:
+        metrics.settings(watch)
+        await asyncio.sleep(SHOW_SECONDS)
 
 
 def _wrong_method(_request: Request, error: Exception) -> Response:

@@ -11,6 +11,8 @@ from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histo
 
 from shared.measuring import LATENCY_BUCKETS, BatchHistogram, Observations
 from shared.metric_files import page_of
+from shared.settings_metrics import settings_metrics
+from shared.watching import ConfigurationWatch
 
 
 STORES: Final = ("postgres", "redis")
@@ -65,10 +67,15 @@ class IngressMetrics:
         )
         for store in STORES:
             self._away.labels(store).set(0)
+        self._settings = settings_metrics(registry)
         self._kept: dict[tuple[str, int, str], Observations] = {}
         self._refused: Counts[tuple[str, int]] = Counts()
         self._untold: dict[str, list[int]] = {}
         self._timer: asyncio.TimerHandle | None = None
+
+    def settings(self, watch: ConfigurationWatch) -> None:
+        """Whether the settings in force are those of the file."""
+        self._settings.show(watch)
 
     def kept(self, provider: str, status: int, durability: str, seconds: float) -> None:
         """An event was acknowledged."""

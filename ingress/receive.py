@@ -16,12 +16,20 @@ from uuid_utils.compat import uuid7
 from ingress.body import MEMORY_BYTES, BodyReader, SenderGone
 from ingress.incoming import IncomingFile
 from ingress.protocol import LINGER_SECONDS, WHOLE_BODY
-from ingress.refusals import NoAccount, Refusal, TooManyFailures, WrongMethod, WrongSignature, refusal_of
+from ingress.refusals import (
+    AccountsAbsent,
+    NoAccount,
+    Refusal,
+    TooManyFailures,
+    WrongMethod,
+    WrongSignature,
+    refusal_of,
+)
 from ingress.routes import Route, Routes
 from ingress.telling import BoundedLog
 from shared.blob_keys import body_key
-from shared.errors import NotAuthentic, PenstockError, StoreAway
-from shared.providers.interface import Inbound, Unverified
+from shared.errors import Cause, NotAuthentic, PenstockError, StoreAway
+from shared.providers.interface import Admission, Inbound, Unverified
 from shared.quarantine import Refused
 from shared.store.inbox import NewEvent
 
@@ -40,6 +48,7 @@ ANSWER_SECONDS: Final = 3.5
 
 _END: Final = {"type": "http.response.body", "body": b""}
 _NO_LENGTH: Final = frozenset({204})
+_OF_ANOTHER_ACCOUNT: Final[frozenset[Cause]] = frozenset({"unknown-key", "wrong-client-id"})
 
 
 class Keeper(Protocol):
@@ -94,7 +103,7 @@ class Reception:
         try:
             route = self._routes.find(scope["raw_path"])
             provider = route.provider
-            inbound = _inbound_of(route, scope["method"])
+            inbound = self._inbound_of(route, scope["method"])
             arrived = WHOLE_BODY in scope.get("extensions", ())
             event = await self._receive(route, inbound, scope["headers"], receive, arrived=arrived)
         except SenderGone:
@@ -123,7 +132,7 @@ class Reception:
         arrived: bool,
     ) -> NewEvent:
         """Everything between the head of the request and its acknowledgement, in the order of the refusals."""
-        admission = inbound.authenticate(Unverified(headers, route.token))
+        admission = self._authenticate(route, inbound, Unverified(headers, route.token))
         event_id = uuid7()
         head = read_head(headers, inbound.secret_headers)
         of = (route.provider, admission.account)
@@ -156,6 +165,24 @@ class Reception:
             if body.file:
                 body.file.discard_soon()
         return event
+
+    def _inbound_of(self, route: Route, method: str) -> Inbound:
+        if method != "POST":
+            raise WrongMethod("not POST")
+        if route.inbound is not None:
+            return route.inbound
+        if self._routes.in_doubt(route.provider):
+            raise AccountsAbsent(f"{route.provider} has no account here, and was not seen to have none")
+        raise NoAccount(f"{route.provider} has no account")
+
+    def _authenticate(self, route: Route, inbound: Inbound, request: Unverified) -> Admission:
+        try:
+            return inbound.authenticate(request)
+        except NotAuthentic as error:
+            # It may be the key of an account whose settings have vanished: for many senders 401 is final.
+            if error.cause in _OF_ANOTHER_ACCOUNT and self._routes.in_doubt(route.provider):
+                raise AccountsAbsent(f"nobody's key, while accounts of {route.provider} are not known here") from None
+            raise
 
     async def _keep_large(self, event: NewEvent, file: IncomingFile) -> NewEvent:
         """The blob first, complete and on disk, then the row that refers to it."""
@@ -257,14 +284,6 @@ def read_head(headers: Iterable[tuple[bytes, bytes]], secret: frozenset[bytes]) 
             elif name == b"content-type" and not content_type:
                 content_type = text
     return Head(length, content_type, kept)
-
-
-def _inbound_of(route: Route, method: str) -> Inbound:
-    if method != "POST":
-        raise WrongMethod("not POST")
-    if route.inbound is None:
-        raise NoAccount(f"{route.provider} has no account")
-    return route.inbound
 
 
 def _has_body(headers: Iterable[tuple[bytes, bytes]]) -> bool:

@@ -24,6 +24,10 @@ class NoAccount(PenstockError):
     """The provider is known and has no account configured."""
 
 
+class AccountsAbsent(PenstockError):
+    """The provider has accounts whose settings have vanished, or nobody could be asked yet whether it has."""
+
+
 class TooManyFailures(PenstockError):
     """The sender failed to authenticate too often of late; it may try again in ``seconds``."""
 
@@ -81,6 +85,7 @@ REFUSALS: Final[Mapping[type[Exception], Refusal]] = {
     TooLarge: Refusal(413, "too-large", "The body is over the limit for this provider."),
     BodyLate: Refusal(408, "timeout", "The body did not arrive in time."),
     StoreAway: UNAVAILABLE,
+    AccountsAbsent: UNAVAILABLE,
 }
 
 

@@ -31,6 +31,9 @@ class Watch(Protocol):
     def current(self) -> Accounts:
         """The settings in force."""
 
+    def in_doubt(self, provider: str) -> bool:
+        """Whether the provider may have accounts that these settings lack."""
+
 
 class Route(NamedTuple):
     """A path under ``/webhooks/``; ``inbound`` is None while the provider has no account."""
@@ -61,6 +64,10 @@ class Routes:
         if token and (route := self._with_token.get(head)):
             return route._replace(token=token)
         raise UnknownRoute("there is no such route")
+
+    def in_doubt(self, provider: str) -> bool:
+        """Whether the provider may have accounts that are not known here: then nobody is told that there are none."""
+        return self._watch.in_doubt(provider)
 
     def cause(self, provider: str, request: Unverified, body: bytes) -> Cause | None:
         """Why this delivery is not authentic; None: it is (by now), or its provider has no account any more."""

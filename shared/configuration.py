@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, NamedTuple, Self
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -19,7 +19,16 @@ from shared.providers.registry import PROVIDERS
 from shared.schedules import Reconcile, Retention, Watch
 
 
-_SECTIONS = ("retry", "timing", "following_up", "handlers", "reconcile", "watch", "retention", "console")
+_SECTIONS = ("retry", "timing", "following_up", "handlers", "reconcile", "watch", "retention", "console", "settings")
+
+
+class OfFile(Section):
+    """What the file says of itself. Put it last: a file that was cut does not say it then."""
+
+    removal: Literal["command", "file"] = "command"
+    """``command``: what vanishes from the file stays in force; an account goes by `penstock accounts remove`.
+    ``file``: what is not in this file is removed.
+    """
 
 
 class Retry(Section):
@@ -127,6 +136,8 @@ class Configuration:
     retention: Mapping[str, Retention] = field(default_factory=dict)
     """provider -> what is removed when, for every known provider."""
     console: ConsoleAccess = field(default_factory=ConsoleAccess)
+    removal: Literal["command", "file"] = "command"
+    """Whether what is not in the file is removed by that (``[settings]``)."""
 
     def account(self, provider: str, name: str) -> AccountSettings | None:
         """The account, or None when it is not configured (any more)."""
@@ -135,22 +146,53 @@ class Configuration:
 
 def read_configuration(path: Path) -> Configuration:
     """Read and validate the file. A file that is not there is an empty one. Raises SettingsError."""
+    document, _ = read_document(path)
+    return configure(resolve(document, path))
+
+
+class Document(NamedTuple):
+    """A settings file as it stands, references and all."""
+
+    document: Mapping[str, Any]
+    text: str
+
+
+class Resolved(NamedTuple):
+    """A document with what its references name, and the files that it was read from."""
+
+    document: Mapping[str, Any]
+    files: frozenset[Path]
+
+
+def read_document(path: Path) -> Document:
+    """The file as TOML; one that is not there is an empty one. Raises SettingsError."""
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        return Document(tomllib.loads(text), text)
     except FileNotFoundError:
-        document = {}
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        return Document({}, "")
+    # a ValueError: not UTF-8, not TOML, or a number too long for Python
+    except (OSError, ValueError, RecursionError) as error:
         raise SettingsError(f"{path}: {error}") from None
+
+
+def resolve(document: Mapping[str, Any], path: Path) -> Resolved:
+    """The document with what ``env:`` and ``file:`` name in it. Raises SettingsError."""
     files = {path}
     resolved = _resolve(document, path, files)
-    return _validate(resolved, frozenset(files))
+    return Resolved(resolved, frozenset(files))
+
+
+def configure(resolved: Resolved) -> Configuration:
+    """Validate a document as a whole. Raises SettingsError."""
+    return _validate(resolved.document, resolved.files)
 
 
 def _validate(document: Mapping[str, Any], files: frozenset[Path]) -> Configuration:
     if unknown := sorted(set(document) - {*PROVIDERS, *_SECTIONS}):
         known = ", ".join((*sorted(PROVIDERS), *_SECTIONS))
         raise SettingsError(f"[{unknown[0]}]: there is no such section; known are {known}")
-    general = document.get("retry", {})
+    general = _table(document.get("retry", {}), "[retry]")
     accounts: dict[str, dict[str, AccountSettings]] = {}
     retry: dict[str, Retry] = {}
     debounce: dict[str, float] = {}
@@ -161,7 +203,9 @@ def _validate(document: Mapping[str, Any], files: frozenset[Path]) -> Configurat
             known = ", ".join(sorted(_PROVIDER_FIELDS))
             raise SettingsError(f"[{name}] {unknown[0]}: there is no such field; known are {known}")
         retry[name] = _section(
-            Retry, {**general, **section.get("retry", {})}, f"[{name}.retry]" if "retry" in section else "[retry]"
+            Retry,
+            {**general, **_table(section.get("retry", {}), f"[{name}.retry]")},
+            f"[{name}.retry]" if "retry" in section else "[retry]",
         )
         retention[name] = _retention(name, provider.privacy, document.get("retention", {}), section)
         fresh = {field: section[field] for field in Freshness.model_fields if field in section}
@@ -176,9 +220,11 @@ def _validate(document: Mapping[str, Any], files: frozenset[Path]) -> Configurat
         _refuse_shared_names_and_keys(name, found)
         if found:
             accounts[name] = {account.name: account for account in found}
+    entries = document.get("handlers", [])
+    if not isinstance(entries, list):
+        raise SettingsError("[handlers]: write [[handlers]] for each handler")
     handlers = [
-        _section(Handler, entry, f"[[handlers]] {_label(entry, number)}")
-        for number, entry in enumerate(document.get("handlers", []), 1)
+        _section(Handler, entry, f"[[handlers]] {_label(entry, number)}") for number, entry in enumerate(entries, 1)
     ]
     timing = _section(Timing, document.get("timing", {}), "[timing]")
     _refuse_shared_handler_names(handlers)
@@ -196,6 +242,7 @@ def _validate(document: Mapping[str, Any], files: frozenset[Path]) -> Configurat
         watch=_section(Watch, document.get("watch", {}), "[watch]"),
         retention=retention,
         console=_section(ConsoleAccess, document.get("console", {}), "[console]"),
+        removal=_section(OfFile, document.get("settings", {}), "[settings]").removal,
     )
 
 
@@ -286,6 +333,6 @@ def _resolve(value: Any, path: Path, files: set[Path], where: str = "") -> Any:
             files.add(file)
             try:
                 return file.read_text(encoding="utf-8").rstrip("\n")
-            except (OSError, UnicodeDecodeError) as error:
+            except (OSError, ValueError) as error:  # a ValueError: not UTF-8, or a path that cannot be one
                 raise SettingsError(f"{where}: cannot read {file}: {error}") from None
     return value

@@ -28,7 +28,7 @@ from shared.queue import queue_of
 from shared.sealing import Keys, UnknownKey
 from shared.settings import Settings
 from shared.store import keys as data_keys
-from shared.store import leases
+from shared.store import known_accounts, leases
 from shared.store.fetching import ClaimedFetch
 from shared.store.planning import ClaimedEvent
 from shared.store.postgres import AWAY, Connection, Pool, open_pool
@@ -163,6 +163,7 @@ class WorkerProcess:
         self._background.start("configuration", self.watch.run)
         self._background.start("probing", probing.run)
         self._background.start("data-keys", partial(data_keys.keep, database_url, self.keys, tuple))
+        self._background.start("known-accounts", partial(known_accounts.keep, database_url, self.watch))
 
     async def _close(self) -> None:
         await self._background.stop()

@@ -19,6 +19,7 @@ from ops.checks.settings import check_settings
 from ops.checks.silence import check_silence
 from ops.checks.stores import check_blobs, check_postgres, check_redis
 from ops.checks.stuck import check_stuck
+from ops.checks.vanished import check_vanished
 from ops.cli import choices
 from ops.cli.examples import examples
 from ops.cli.output import paper, print_json, printable
@@ -65,6 +66,7 @@ async def _check(*, production: bool) -> Sequence[Finding]:
     for of_store in await asyncio.gather(check_postgres(settings), check_redis(settings), check_blobs(settings)):
         findings.extend(of_store)
     findings.extend(await check_keys(settings))
+    findings.extend(await check_vanished(settings, configuration))
     if configuration:
         findings.extend(await check_accounts(configuration))
         findings.extend(await check_silence(settings))

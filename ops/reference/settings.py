@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from ops.reference.pages import page, prose, table
 from ops.reference.words import section_of, takes, unless_set
-from shared.configuration import FollowingUp, Freshness, Retry, Timing
+from shared.configuration import FollowingUp, Freshness, OfFile, Retry, Timing
 from shared.console_access import ConsoleAccess
 from shared.handlers.settings import Handler
 from shared.providers.account import Budget, Section
@@ -119,6 +119,7 @@ def _sections() -> Iterator[str]:
     yield from _section("[retention]", Retention)
     yield from _section("[console]", ConsoleAccess)
     yield from _section("[timing]", Timing)
+    yield from _section("[settings]", OfFile)
 
 
 def _section(title: str, section: type[Section], more: str = "") -> Iterator[str]:

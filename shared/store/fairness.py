@@ -1,7 +1,7 @@
 """Taking due rows of a provider's accounts in turn, so that one account's storm holds no other account up."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +19,10 @@ class Room:
     def of(cls, whole: int) -> "Room":
         """Room in which no account is held back."""
         return cls(whole, whole)
+
+    def without(self, accounts: Collection[str]) -> "Room":
+        """The same with none for these accounts."""
+        return replace(self, busy={**self.busy, **dict.fromkeys(accounts, 0)}) if accounts else self
 
     def columns(self) -> tuple[int, int, list[str], list[int]]:
         """The four arguments of ``in_turn``."""

@@ -29,6 +29,7 @@ INGRESS: Final[Grants] = {
     "tallies": "INSERT",
     "quarantine": "INSERT, SELECT (source, bytes)",
     "data_keys": _SEAL,
+    "known_accounts": _KEEP,
 }
 
 WORKER: Final[Grants] = {
@@ -50,6 +51,7 @@ WORKER: Final[Grants] = {
     "tallies": "INSERT",
     "installation": _READ,
     "data_keys": _SEAL,
+    "known_accounts": _KEEP,
 }
 
 RELAY: Final[Grants] = {
@@ -65,6 +67,8 @@ RELAY: Final[Grants] = {
     "relay_duties": _KEEP,
     "installation": _READ,
     "data_keys": _SEAL,
+    "known_accounts": _KEEP,
+    "settings_trouble": _ALL,
 }  # fmt: skip
 
 CONSOLE: Final[Grants] = {
@@ -72,6 +76,7 @@ CONSOLE: Final[Grants] = {
         (
             "identities", "records", "changes", "once_marks", "worker_processes", "retention",
             "reconciliations", "rhythms", "registrations", "relay_duties", "installation", "alembic_version",
+            "known_accounts", "settings_trouble",
         ),
         _READ,
     ),

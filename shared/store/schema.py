@@ -409,6 +409,26 @@ installation = Table(
     comment="Made with the tables and kept for ever: the ids of changes are made with this key",
 )
 
+known_accounts = Table(
+    "known_accounts",
+    metadata,
+    Column("provider", Text, primary_key=True),
+    Column("account", Text, primary_key=True),
+    _at("known_since", nullable=False, default="now()"),
+    _at("removed_at"),
+    comment="Accounts that were in force once, by name: one that no settings name was lost until it is removed",
+)
+
+settings_trouble = Table(
+    "settings_trouble",
+    metadata,
+    Column("single", Boolean, primary_key=True, server_default="true"),
+    Column("said", Text, nullable=False),
+    _at("since", nullable=False, default="now()"),
+    CheckConstraint("single", name="settings_trouble_single"),
+    comment="What the relay says of its settings while they are not in force as the file has them; no row: they are",
+)
+
 data_keys = Table(
     "data_keys",
     metadata,

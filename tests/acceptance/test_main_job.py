@@ -200,11 +200,12 @@ def test_the_live_accounts_change_without_a_restart(installation: Installation) 
     headers = {"x-api-key": hamburg.webhook_key}
     body = b'{"entityId":1001,"uuid":"u-live","payload":[{"timestamp":1,"type":"CUSTOMER_UPDATED"}]}'
     parts = text.split("\n[[")
-    config.write_text("\n[[".join(part for part in parts if "studio-hamburg" not in part))
+    removal = '\n[settings]\nremoval = "file"\n'
+    config.write_text("\n[[".join(part for part in parts if "studio-hamburg" not in part) + removal)
     try:
         until(lambda: post(installation, "/webhooks/magicline", body, headers).status_code == 401)
     finally:
-        config.write_text(text)
+        config.write_text(text + removal)
 
     until(lambda: post(installation, "/webhooks/magicline", body, headers).status_code == 200)
 

@@ -123,7 +123,7 @@ def test_health_routes_take_get_alone(ingress: "Ingress") -> None:
 
 def test_a_provider_without_accounts_gets_404_after_405(start_ingress: "Start") -> None:
     """A known provider that has no account is not there; its method is checked first."""
-    ingress = start_ingress(configuration="")
+    ingress = start_ingress(configuration='[settings]\nremoval = "file"\n')
     assert 405 == ingress.get("/webhooks/imin").status
     reply = ingress.post("/webhooks/imin", {"X-Api-Key": "imin-key"}, b"{}")
     assert (404, "not-found") == (reply.status, orjson.loads(reply.body)["error"])

@@ -27,6 +27,7 @@ BY = re.compile(r"\b(?:by|on) \(([^)]*)\)")
 HEADINGS = ("## Symptom", "## What it means", "## Look at", "## Do")
 NO_SCENARIO = {
     "spool-entry-unreadable",
+    "settings-vanish",
     "key-rotated",
     "credentials-revoked",
     "account-silent",

@@ -18,10 +18,9 @@ FILES = sorted(file for room in ("ingress", "workers", "shared") for file in (RO
 WATCHED_OTHERWISE = {
     "shared/background.py": "it is what watches",
     "workers/hand_over/delivering.py": "the results are read as they come in, and the rest is cancelled",
-    "workers/relay/relay.py": "its loops see to themselves",
 }
 CLOSED_OTHERWISE = {
-    "workers/relay/relay.py": "one pool for all ticks, closed at the end of the loop",
+    "workers/relay/relay.py": "one pool for all duties: the round that has it is the last",
 }
 OPENERS = ("open_", "connect_", "create_pool")
 CLOSERS = ("callback", "push_async_callback", "push_async_exit", "enter_async_context")

@@ -159,3 +159,23 @@ async def test_a_refused_session_is_the_answer(
     answer = await sessions.get("paybook", account, CALL, PROVIDER.follow_up, configuration)
 
     assert 503 == answer.status
+
+
+@pytest.mark.parametrize("changed", ["api_key", "base_url"])
+async def test_new_credentials_or_another_host_get_a_session_of_their_own(
+    lab: Lab, account: PaybookAccount, configuration: Configuration, sessions: Sessions, changed: str
+) -> None:
+    """A token is not sent to a host that did not give it, nor used for a key that did not open it."""
+    await sessions.get("paybook", account, CALL, PROVIDER.follow_up, configuration)
+    other = {
+        "api_key": SecretStr("another key"),
+        "base_url": account.base_url.replace("127.0.0.1", "localhost"),
+    }[changed]
+
+    await sessions.get("paybook", account.model_copy(update={changed: other}), CALL, PROVIDER.follow_up, configuration)
+    assert 2 == lab.calls("paybook", "/v1/sessions")["total"]
+
+    back = await sessions.get("paybook", account, CALL, PROVIDER.follow_up, configuration)
+
+    assert 200 == back.status
+    assert 2 == lab.calls("paybook", "/v1/sessions")["total"]

@@ -32,6 +32,8 @@ from workers.redacting import without_secrets
 log = structlog.get_logger("penstock.fetch")
 
 HELD_SECONDS = 300.0
+VANISHED_SECONDS = 5.0
+"""Afterwards its account is taken up again only where the settings are back."""
 SUCCESS = range(200, 300)
 REDIRECT = range(300, 400)
 INSTEAD = frozenset({403, 404})
@@ -55,7 +57,19 @@ async def attempt(process: WorkerProcess, fetch: ClaimedFetch) -> Result | None:
     configuration = process.watch.current
     account = configuration.account(fetch.provider, fetch.account)
     if account is None or fetch.provider not in PROVIDERS:
-        detail = f"the account {fetch.account} is not configured any more"
+        if not process.watch.is_removed(fetch.provider, fetch.account):
+            process.watch.doubt(fetch.provider, fetch.account)
+            detail = f"the settings of the account {fetch.account} have vanished"
+            return Result(
+                fetch,
+                "waiting",
+                reason="settings-vanished",
+                detail=detail,
+                wait_seconds=VANISHED_SECONDS,
+                counted=False,
+                called=False,
+            )
+        detail = f"the account {fetch.account} was removed"
         return Result(fetch, "failed", reason="account-removed", detail=detail, counted=False, called=False)
     if fetch.call.page > configuration.following_up.max_pages:
         detail = f"the chain went past {configuration.following_up.max_pages} pages; what it brought is kept"

@@ -4,6 +4,7 @@ A message is a wake-up: the task takes whatever is due of its provider, of all a
 """
 
 import time
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -179,7 +180,7 @@ class _Flow:
 
     async def _fetch(self, *, suspects: bool) -> int:
         """Begin calls that were put off, or that other tasks left."""
-        room, began = self._window.room_for_calls(), time.monotonic()
+        room, began = self._window.room_for_calls().without(self._absent()), time.monotonic()
         if not room.whole:
             return 0
 
@@ -273,7 +274,12 @@ class _Flow:
     def _events_room(self) -> Room:
         """As for calls, for most events need one; a batch at most."""
         room = self._window.room()
-        return Room(min(room.whole, self._process.watch.current.following_up.batch_events), room.others, room.busy)
+        whole = min(room.whole, self._process.watch.current.following_up.batch_events)
+        return Room(whole, room.others, room.busy).without(self._absent())
+
+    def _absent(self) -> Collection[str]:
+        """Accounts whose settings have vanished: what is theirs waits until they are back, or removed."""
+        return self._process.watch.absent(self._provider)
 
     async def _share(self, due: list[int]) -> None:
         """Tell other processes of calls that there was no room for here."""

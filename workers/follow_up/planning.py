@@ -62,7 +62,7 @@ async def _read(process: WorkerProcess, event: ClaimedEvent) -> Planned:
     provider = PROVIDERS.get(event.provider)
     account = process.watch.current.account(event.provider, event.account)
     if provider is None or account is None:
-        return Planned(event, parked=("account-removed", f"the account {event.account} is not configured any more"))
+        return _without_account(process, event)
     follow_up: FollowUp[Any, Any] = provider.follow_up
     body = await _body(process, event)
     if event.reconciled:
@@ -79,6 +79,14 @@ async def _read(process: WorkerProcess, event: ClaimedEvent) -> Planned:
     await put_blobs(process, (event.provider, event.account), asked.blobs, event.id)
     records, calls = await sealed(process, event.provider, event.account, asked.records, asked.calls)
     return Planned(event, types, follow_up.identity(read), calls, records)
+
+
+def _without_account(process: WorkerProcess, event: ClaimedEvent) -> Planned:
+    if process.watch.is_removed(event.provider, event.account):
+        return Planned(event, parked=("account-removed", f"the account {event.account} was removed"))
+    process.watch.doubt(event.provider, event.account)
+    why = f"the settings of the account {event.account} have vanished"
+    return Planned(event, put_off=PutOff(wait_seconds(_PUT_OFF, event.attempts + 1), why))
 
 
 def _bounded(asked: Plan, most: int) -> Plan:

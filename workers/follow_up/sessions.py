@@ -5,14 +5,15 @@ it is a call like any other to the provider, so it takes a place in the account'
 """
 
 import asyncio
+import hashlib
 import time
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from shared.budgets import Budgets, Wait
 from shared.configuration import Configuration
 from shared.errors import StoreAway
 from shared.providers.account import AccountSettings
-from shared.providers.interface import Answer, Call, FollowUp
+from shared.providers.interface import Answer, Call, FollowUp, Login
 from workers.calling import Caller
 
 
@@ -33,6 +34,10 @@ class NotNow(Exception):
         self.wait = wait
 
 
+_Key: TypeAlias = tuple[str, str, str, bytes]
+"""Provider, account, the session's name, and a digest of what opens it: other credentials or hosts have their own."""
+
+
 class _Session(NamedTuple):
     headers: dict[str, str]
     used_at: float
@@ -44,7 +49,7 @@ class Sessions:
     def __init__(self, caller: Caller, budgets: Budgets) -> None:
         self._caller = caller
         self._budgets = budgets
-        self._open: dict[tuple[str, str, str], _Session] = {}
+        self._open: dict[_Key, _Session] = {}
 
     async def get(
         self,
@@ -65,7 +70,7 @@ class Sessions:
         if login is None:
             headers = follow_up.credentials(call, account)
             return await self._caller.get(account, call.path, headers, configuration)
-        key = (provider, account.name, login.session)
+        key = (provider, account.name, login.session, _digest(account, login))
         known = self._open.pop(key, None)
         if known and time.monotonic() - known.used_at < login.idle_seconds:
             answer = await self._within(key, known.headers, account, call, configuration)
@@ -106,7 +111,7 @@ class Sessions:
 
     async def _within(
         self,
-        key: tuple[str, str, str],
+        key: _Key,
         headers: dict[str, str],
         account: AccountSettings,
         call: Call,
@@ -116,3 +121,9 @@ class Sessions:
         if answer.status != UNAUTHORIZED:
             self._open[key] = _Session(headers, time.monotonic())
         return answer
+
+
+def _digest(account: AccountSettings, login: Login) -> bytes:
+    """Of the host and of everything that is sent to it to open the session, credentials among it."""
+    sent = (account.base_url, login.path, sorted(login.headers.items()), login.body)
+    return hashlib.sha256(repr(sent).encode()).digest()

@@ -46,7 +46,8 @@ class Gauging:
             await self._budgets.close()
 
     async def ask_postgres(self, connection: Connection) -> None:
-        """What Postgres knows."""
+        """What Postgres knows; and whether the settings in force are those of the file."""
+        self._metrics.settings(self._watch)
         await _ask_postgres(connection, self._watch, self._metrics)
 
     async def ask_redis(self) -> None:

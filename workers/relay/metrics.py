@@ -10,8 +10,10 @@ from typing import Any, Final
 
 from prometheus_client import REGISTRY, CollectorRegistry, Gauge
 
+from shared.settings_metrics import settings_metrics
 from shared.store.lifecycle import EVENT_STATES
 from shared.store.stuck import Unplanned
+from shared.watching import ConfigurationWatch
 
 
 MOST_ACCOUNTS: Final = 200
@@ -69,6 +71,7 @@ class RelayMetrics:
         self._retention = gauge(
             "penstock_retention_refused", "What retention does not remove until somebody has looked at it"
         )
+        self._settings = settings_metrics(registry)
         self._open: set[tuple[str, str, str]] = set()
         self._handlers: set[str] = set()
         self._planned: set[str] = set()
@@ -92,6 +95,10 @@ class RelayMetrics:
         """For how long a process that follows up each provider's events has only failed."""
         for provider, longest in seconds.items():
             self._failing.labels(provider).set(longest)
+
+    def settings(self, watch: ConfigurationWatch) -> None:
+        """Whether the settings in force are those of the file."""
+        self._settings.show(watch)
 
     def backlog(self, progress: Iterable[Mapping[str, Any]]) -> None:
         """What ``shared.store.tallying.progress`` found."""

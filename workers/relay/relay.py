@@ -15,6 +15,7 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from shared.background import Background
 from shared.errors import StoreAway
 from shared.heartbeat import beat
 from shared.providers.registry import PROVIDERS
@@ -24,7 +25,7 @@ from shared.redis_clients import open_redis
 from shared.settings import Settings
 from shared.spool import Spool
 from shared.store import duties as told_duties
-from shared.store import finishing, quarantine, queueing, returning
+from shared.store import finishing, known_accounts, quarantine, queueing, returning, settings_trouble
 from shared.store.postgres import Connection, Pool, acquired, open_pool
 from shared.store.records.numbering import number_backlog
 from shared.watching import ConfigurationWatch
@@ -79,20 +80,20 @@ class Relay:
 
     async def run(self) -> None:
         """Keep every duty until cancelled; a store that is away is waited for."""
-        background = [asyncio.create_task(self._watch.run())]
-        if self._heartbeat:
-            background.append(asyncio.create_task(beat(self._heartbeat, lambda: self.goes_on)))
         try:
             # The next round is the retry.
             async with (
+                Background() as background,
                 _closed(open_redis(self._redis_url, seconds=REDIS_SECONDS, retries=0)) as redis,
                 Gauging(self._redis_url, self._watch, self._metrics) as gauging,
-                self._pool() as pool,
             ):
-                await self._duties.keep(self._all(redis, gauging, pool))
+                background.start("settings", self._watch.run)
+                background.start("accounts", self._keep_known_accounts)
+                if self._heartbeat:
+                    background.start("heartbeat", partial(beat, self._heartbeat, lambda: self.goes_on))
+                async with self._pool() as pool:
+                    await self._duties.keep(self._all(redis, gauging, pool))
         finally:
-            for task in background:
-                task.cancel()
             self._publisher.close()
 
     @property
@@ -143,6 +144,9 @@ class Relay:
     async def _on(self, pool: Pool, work: _Work) -> object:
         async with acquired(pool, self._database_url) as connection:
             return await work(connection)
+
+    async def _keep_known_accounts(self) -> None:
+        await known_accounts.keep(self._database_url, self._watch, tell=settings_trouble.tell)
 
     async def _number(self, waking: WakingHandlers, connection: Connection) -> None:
         # In this order: a new handler begins with now, which is the highest number that was given before it was known.

@@ -120,7 +120,9 @@ class Schedules:
         self._progressed(duty)
 
     async def retain(self, connection: Connection) -> None:
-        """Remove what is older than the settings say."""
+        """Remove what is older than the settings say; nothing while some have vanished, for they may have said more."""
+        if self._watch.missing:
+            return
         blobs = BlobStore.open(self._settings.blobs, Keys.parse(self._settings.encryption_keys))
         async with self._redis() as redis:
             spool = Spool(redis) if redis else None
