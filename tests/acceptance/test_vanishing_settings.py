@@ -141,7 +141,7 @@ def test_an_account_goes_by_command_or_with_a_file_that_says_so(installation: In
     installation.penstock("accounts", "remove", "magicline/studio-hamburg")
     until(lambda: _status(installation, hamburg) == 401, 30)
     assert 200 == _status(installation, berlin)
-    assert "studio-hamburg" not in _fixes(installation)
+    until(lambda: "studio-hamburg" not in _fixes(installation), 60, lambda: _fixes(installation))
 
     file.write_text(text)
     until(lambda: _status(installation, hamburg) == 200, 30)
