@@ -158,8 +158,11 @@ class Reconciliation:
             note = f"some {survey.name} are not shown to this account's key (403, 404 or 410)"
             if note not in notes:
                 notes.append(note)
-        for aside in (aside for each in shown for aside in each.outcome.set_aside):
-            notes.append(f"a row of {survey.name} cannot be read and was left out: {aside.what}: {aside.why}")
+        notes.extend(
+            f"{survey.name}: {aside.what} cannot be read and was left out: {aside.why}"
+            for each in shown
+            for aside in each.outcome.set_aside
+        )
         return shown
 
     def _bounded(self, calls: Sequence[Call], notes: list[str]) -> Sequence[Call]:
