@@ -137,9 +137,10 @@ class BlobStore:
         return Sealed.of(bytes(beginning))
 
     async def folders(self, prefix: str) -> Sequence[str]:
-        """The names of the folders right below a prefix, in order."""
+        """The names of the folders right below a prefix, in the order of the keys in them."""
         found = await self._trying(obstore.list_with_delimiter_async(self._store, prefix))
-        return sorted(name.rpartition("/")[2] for name in (path.rstrip("/") for path in found["common_prefixes"]))
+        names = (path.rstrip("/").rpartition("/")[2] for path in found["common_prefixes"])
+        return sorted(names, key=lambda name: f"{name}/")
 
     async def list(self, prefix: str, after: str = "") -> AsyncIterator[Sequence[str]]:
         """The keys under a prefix, which ends at a ``/``, behind ``after`` and in order, in batches."""

@@ -77,7 +77,10 @@ def without(document: Mapping[str, Any], accounts: Collection[tuple[str, str]]) 
     for provider in {provider for provider, _ in accounts} & found.keys():
         section = dict(found[provider])
         section["accounts"] = [one for one in section.get("accounts", ()) if (provider, _name(one)) not in accounts]
-        found[provider] = section
+        # A list with nothing in it has not vanished where the file lacks it.
+        found[provider] = {key: value for key, value in section.items() if key != "accounts" or value}
+        if not found[provider]:
+            del found[provider]
     return found
 
 

@@ -163,6 +163,11 @@ class ConfigurationWatch:
         return len(self.vanished) + sum(len(self.absent(provider)) for provider in providers)
 
     @property
+    def knows_accounts(self) -> bool:
+        """Whether it has read which accounts were in force once."""
+        return self._known is not None
+
+    @property
     def uncertain(self) -> bool:
         """Whether what is written down should be looked at again."""
         return (

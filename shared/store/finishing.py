@@ -128,24 +128,7 @@ async def leave_the_rest(
         )
 
 
-async def settle_the_rest(connection: Connection) -> int:
-    """Settle the next events that a commit left, in a transaction; returns how many, 0: none are left.
-
-    Any number of relays may do this at once.
-    """
-    async with connection.transaction():
-        left = await connection.fetchrow(
-            """
-            DELETE FROM settlements WHERE id = (SELECT id FROM settlements ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED)
-            RETURNING events, step, detail
-            """
-        )
-        if left is None:
-            return 0
-        await connection.execute(_GO_ON, left["events"])
-        told = []
-        if left["step"]:
-            there = await connection.fetch("SELECT id FROM events WHERE id = ANY($1) ORDER BY id", left["events"])
-            told = [(row["id"], left["step"], left["detail"]) for row in there]
-        await settle_events(connection, left["events"], told)
-        return len(left["events"])
+async def go_on(connection: Connection, events: Sequence[UUID]) -> None:
+    """Lock them; those that waited and have their answer by now are worked on again."""
+    await connection.execute(_LOCK, events)
+    await connection.execute(_GO_ON, events)

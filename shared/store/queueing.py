@@ -24,11 +24,22 @@ class Due(NamedTuple):
     ids: Sequence[int | UUID]
 
 
-async def due_events(connection: Connection, providers: Sequence[str], limit: int) -> list[Due]:
-    """Unplanned events to queue again, stamped; rows that others hold are skipped.
+async def let_due(connection: Connection, limit: int) -> int:
+    """Make events due that were put off until now; returns how many. Rows that others hold are skipped."""
+    status = await connection.execute(
+        """
+        UPDATE events SET due_at = NULL, queue_at = now() WHERE id = ANY(ARRAY(
+            SELECT id FROM events WHERE due_at <= now() AND claimed_by IS NULL
+            ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED
+        ))
+        """,
+        limit,
+    )
+    return int(status.rpartition(" ")[2])
 
-    What was put off and has come to its time is due from now on.
-    """
+
+async def due_events(connection: Connection, providers: Sequence[str], limit: int) -> list[Due]:
+    """Unplanned events to queue again, stamped; rows that others hold are skipped."""
     return await _due(
         connection,
         """
@@ -37,7 +48,6 @@ async def due_events(connection: Connection, providers: Sequence[str], limit: in
         ORDER BY queue_at LIMIT $2 FOR UPDATE SKIP LOCKED
         """,
         "events",
-        "due_at = NULL,",
         providers,
         limit,
     )
@@ -53,21 +63,18 @@ async def due_fetches(connection: Connection, providers: Sequence[str], limit: i
         ORDER BY queue_at LIMIT $2 FOR UPDATE SKIP LOCKED
         """,
         "fetches",
-        "",
         providers,
         limit,
     )
 
 
-async def _due(
-    connection: Connection, select: str, table: str, also: str, providers: Sequence[str], limit: int
-) -> list[Due]:
+async def _due(connection: Connection, select: str, table: str, providers: Sequence[str], limit: int) -> list[Due]:
     # A transaction for its settings: behind pgbouncer a single statement has none.
     async with connection.transaction():
         rows = await connection.fetch(
             f"""
             WITH due AS ({select})
-            UPDATE {table} SET {also} queue_at = now() + make_interval(secs => $3)
+            UPDATE {table} SET queue_at = now() + make_interval(secs => $3)
             WHERE id IN (SELECT id FROM due) RETURNING id, provider
             """,  # noqa: S608 - put together from constants of this module
             providers,

@@ -138,6 +138,7 @@ events = Table(
         "id",
         postgresql_where=text(f"{_TO_PLAN} AND NOT suspect AND due_at IS NULL"),
     ),
+    Index("events_put_off", "due_at", postgresql_where=text("due_at IS NOT NULL")),
     Index("events_suspect", "provider", "id", postgresql_where=text(f"{_TO_PLAN} AND suspect")),
     Index("events_to_queue", "queue_at", postgresql_where=text(_TO_PLAN)),
     Index("events_claimed", "claimed_by", postgresql_where=text("claimed_by IS NOT NULL")),

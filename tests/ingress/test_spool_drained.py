@@ -138,6 +138,9 @@ def test_read_only_postgres_ends_no_relay(ingress: "Ingress", own_redis: "Server
         ingress.rows("ALTER SYSTEM SET default_transaction_read_only = on")
         ingress.rows("SELECT pg_reload_conf()")
         ingress.until(lambda: ingress.imin(b"{}").header("x-penstock-durability") == "spool")
+        # Each of the relay's connections learns of it at a moment of its own.
+        (log,) = tmp_path.glob("relay-*.log")
+        ingress.until(lambda: '"duty": "drain-spool"' in log.read_text())
         deliveries: list[Delivery] = asyncio.run(steadily(ingress, rate=50, seconds=2))
         assert {"spool"} == {each.durability for each in deliveries}
         assert client.xlen(SPOOL) > 100

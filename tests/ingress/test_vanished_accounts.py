@@ -49,7 +49,7 @@ def test_accounts_that_vanish_go_on(start_ingress: "Start", database_url: str) -
         assert 204 == ingress.imin(b"{}").status
         assert 401 == magicline(ingress, "nobody's").status
     ingress.configuration.write_text(text.replace("imin-old-key", "imin-new-key"), encoding="utf-8")
-    ingress.until(lambda: 204 == ingress.post("/webhooks/imin", {"X-Api-Key": "imin-new-key"}, b"{}").status, 10)
+    ingress.until(lambda: 204 == ingress.post("/webhooks/imin", {"X-Api-Key": "imin-new-key"}, b"{}").status)
 
 
 def test_an_ingress_that_begins_without_them_says_come_again(start_ingress: "Start", database_url: str) -> None:

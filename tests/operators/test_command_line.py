@@ -140,7 +140,7 @@ def test_a_full_disk_is_one_sentence(store: Any, tmp_path: Path) -> None:
 
 def test_an_unexpected_error_is_a_sentence_and_its_traceback_is_there_on_demand(store: Any, penstock: Any) -> None:
     """A table that somebody has altered is nothing that a command reckons with; PENSTOCK_DEBUG=1 shows where it was."""
-    store.run("ALTER TABLE records DROP COLUMN data")
+    store.run("ALTER TABLE records DROP COLUMN data CASCADE")
     result = penstock("records", "list")
     assert (1, b"", 1) == (result.status, result.output, result.errors.count("\n"))
     assert result.errors.startswith("penstock: something unexpected went wrong (ProgrammingError: ")

@@ -50,6 +50,9 @@ webhook_keys = ["k-webhook"]
 api_key = "k-api"
 base_url = "{api}"
 budget = {{ calls = 0 }}
+
+[settings]
+removal = "file"
 """
 
 

@@ -54,7 +54,7 @@ async def test_what_another_process_makes_retires_and_destroys_is_seen(kept: Key
     await data_keys.retire(db, MAIN)
     await _until(lambda: (now := kept.data.take(MAIN)) and now[0] != taken[0])
     assert taken[0] in kept.data.known()
-    await data_keys.destroy_retired(db, MAIN)
+    await data_keys.destroy(db, MAIN, await data_keys.retired(db, MAIN))
 
     await _until(lambda: taken[0] not in kept.data.known())
 

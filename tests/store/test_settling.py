@@ -4,7 +4,7 @@ import asyncpg
 import pytest
 
 from shared.providers.interface import Call, Outcome
-from shared.store import fetching, finishing
+from shared.store import fetching, finishing, settlements
 from shared.store.fetching import ClaimedFetch, Result
 from steps import Receive, claim_fetches, event_states, fail, finish, plan, worker
 
@@ -39,7 +39,7 @@ async def _shared_by(db: asyncpg.Connection, receive: Receive, count: int) -> Cl
 async def _rest(db: asyncpg.Connection) -> int:
     """What the relay does; how often it had something to do."""
     times = 0
-    while await finishing.settle_the_rest(db):
+    while await settlements.settle_next(db):
         times += 1
     return times
 
@@ -63,10 +63,10 @@ async def test_a_put_off_and_a_second_call_leave_every_event_as_its_fetch_is(
     """Whatever the relay has settled by then: what waits, goes on and ends is what the newest step says."""
     fetch = await _shared_by(db, receive, 2500)
     await fail(db, fetch)
-    await finishing.settle_the_rest(db)
+    await settlements.settle_next(db)
 
     [again] = await claim_fetches(db, await worker(db))
-    await finishing.settle_the_rest(db)
+    await settlements.settle_next(db)
     await finish(db, again)
     await _rest(db)
 

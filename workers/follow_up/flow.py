@@ -121,10 +121,16 @@ class _Flow:
         if (found.events or alone) and not (alone and taken):
             taken += await self._plan(suspects=alone)
         self._found = found if taken and found.events else None
-        if taken or looked_before or ((found.fetches or found.events) and not from_the_front):
-            return True
+        if not taken:
+            # Whoever is behind was asked: next time from the front, and not at once again for ever.
+            self._events_after = self._fetches_after = ""
+        more = bool(taken or looked_before or ((found.fetches or found.events) and not from_the_front))
+        return more or await self._wait_for_more(suspects=found.suspects and not suspects)
+
+    async def _wait_for_more(self, *, suspects: bool) -> bool:
+        """Nothing was taken: whether there are suspects, if nothing is under way either; else wait for what is."""
         if self._idle:
-            return found.suspects and not suspects
+            return suspects
         await self._window.moved(LOOK_SECONDS)
         return True
 
@@ -233,11 +239,17 @@ class _Flow:
         except Exception as error:
             if not is_about_data(error):
                 raise
-            if len(plans) == 1:
-                await self._commit_together([unstorable(plans[0], error)])
-                return
             for plan in plans:
-                await self._commit([plan])
+                await self._commit_alone(plan)
+
+    async def _commit_alone(self, plan: Planned) -> None:
+        """Once more by itself: what was raised may have been about a neighbour, or about the moment."""
+        try:
+            await self._commit_together([plan])
+        except Exception as error:
+            if not is_about_data(error):
+                raise
+            await self._commit_together([unstorable(plan, error)])
 
     async def _commit_together(self, plans: list[Planned]) -> None:
         process, began = self._process, time.monotonic()

@@ -17,8 +17,8 @@ BYTES_AT_ONCE: Final = 64 * 1024 * 1024
 """So much of large bodies is read at once; one that is larger is read alone."""
 
 LARGE_AT_ONCE: Final = 8
-HELD_LARGE: Final = 100
-"""So many large events wait in this process for their turn; with more no event is claimed."""
+HELD: Final = 100
+"""So many events wait in this process for the blob store, or their turn at it; with more no event is claimed."""
 
 SOON_SECONDS: Final = 0.5
 """So long those that were claimed together are waited for, to be committed together; then whatever is read is."""
@@ -44,8 +44,8 @@ class Reader:
 
     @property
     def full(self) -> bool:
-        """Whether as many large events wait here as may."""
-        return sum(event.blob is not None for event in self._reading) >= HELD_LARGE
+        """Whether as many events wait here as may."""
+        return len(self._reading) >= HELD
 
     @property
     def has_read(self) -> bool:

@@ -1,8 +1,9 @@
 """The apply step: what came of calls is stored together with their state."""
 
 import asyncio
+import random
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -34,6 +35,12 @@ AWAY_SECONDS: Final = 1.0
 PATIENCE_SECONDS: Final = 20.0
 """So long answers are kept for a Postgres that does not take them; then they are asked for again some time."""
 
+STORE_AWAY_SECONDS: Final = (15.0, 60.0)
+"""So long a call whose answer could not be kept waits for our own store, between these."""
+
+TRIAL_SECONDS: Final = 20.0
+"""So long it is tried which rows of an answer are refused; then it has failed as a whole."""
+
 MOST_ASIDE: Final = 100
 """An answer with more rows that cannot be stored is not an answer with a bad row: it is asked for again."""
 
@@ -57,10 +64,13 @@ def untried(process: WorkerProcess, fetch: fetching.ClaimedFetch, error: Excepti
     if not away:
         log.error("what a call brought could not be kept", fetch_id=fetch.id, exc_info=error)
     detail = str(error) if away and str(error) else f"keeping what it brought failed: {type(error).__name__}"
+    if away:
+        # No attempt is used up, so nothing grows: it is the API that each try costs a call.
+        seconds = random.uniform(*STORE_AWAY_SECONDS)  # noqa: S311 - spreads load, guards nothing
+        return Result(fetch, "waiting", reason="store-away", detail=detail, wait_seconds=seconds, counted=False)
     verdict = again("broken-answer", detail, fetch.attempts, process.watch.current.retry[fetch.provider])
-    state = "waiting" if away or verdict.kind == "again" else "failed"
-    reason = "store-away" if away else verdict.reason
-    return Result(fetch, state, reason=reason, detail=detail, wait_seconds=verdict.wait_seconds, counted=not away)
+    state = "waiting" if verdict.kind == "again" else "failed"
+    return Result(fetch, state, reason=verdict.reason, detail=verdict.detail, wait_seconds=verdict.wait_seconds)
 
 
 async def store(process: WorkerProcess, results: Sequence[Result]) -> None:
@@ -69,15 +79,20 @@ async def store(process: WorkerProcess, results: Sequence[Result]) -> None:
     Answers are kept for a Postgres that does not take them for ``PATIENCE_SECONDS``. Raises what it said then.
     """
     until = time.monotonic() + PATIENCE_SECONDS
+    mends = [_without_refused, _failed]
     while True:
         try:
             await _store(process, results)
         except NotAsBefore:
             results = [await _after_all(process, result) for result in results]
         except Exception as error:
-            if is_about_data(error):
-                await _apart(process, results, error)
+            if is_about_data(error) and len(results) > 1:
+                for result in results:
+                    await store(process, [result])
                 return
+            if is_about_data(error) and mends:
+                results = [await mends.pop(0)(process, results[0], error)]
+                continue
             if time.monotonic() > until:
                 raise
             log.warning(
@@ -96,43 +111,35 @@ async def _after_all(process: WorkerProcess, result: Result) -> Result:
         return untried(process, result.fetch, error)
 
 
-async def _apart(process: WorkerProcess, results: Sequence[Result], error: Exception) -> None:
-    """Each alone; of one that cannot be stored, the rows that cannot are set aside, or else it has failed so."""
-    if len(results) > 1:
-        for result in results:
-            await store(process, [result])
-        return
-    [result] = results
-    if stored := await _without_refused(process, result):
-        try:
-            await _store(process, [stored])
-        except Exception as again_:
-            if not is_about_data(again_):
-                raise
-            error = again_
-        else:
-            return
-    log.error("what a call brought cannot be stored", fetch_id=result.fetch.id, reason=words(error))
-    policy = process.watch.current.retry[result.fetch.provider]
-    verdict = again("broken-answer", f"it cannot be stored: {words(error)}", result.fetch.attempts, policy)
-    state = "waiting" if verdict.kind == "again" else "failed"
-    failed = Result(
-        result.fetch, state, reason=verdict.reason, detail=verdict.detail, wait_seconds=verdict.wait_seconds
-    )
-    await _store(process, [failed])
-
-
-async def _without_refused(process: WorkerProcess, result: Result) -> Result | None:
-    """The result without the records that Postgres does not take; None where that is none of them, or too many."""
+async def _without_refused(process: WorkerProcess, result: Result, error: Exception) -> Result:
+    """The result without the records that Postgres does not take; failed where that is none of them, or too many."""
     records = result.outcome.records
-    async with process.pool.acquire() as connection:
-        refused = await find_refused(connection, result.fetch, records, MOST_ASIDE)
+
+    async def find() -> Mapping[int, str] | None:
+        async with process.pool.acquire() as connection:
+            return await find_refused(connection, result.fetch, records, MOST_ASIDE)
+
+    try:
+        async with asyncio.timeout(TRIAL_SECONDS):
+            refused = await again_on_conflict(find)
+    except Exception as fault:  # noqa: BLE001 - the trial is a favour: without it the answer has failed as a whole
+        log.warning("what Postgres refuses of an answer cannot be told", reason=str(fault) or type(fault).__name__)
+        refused = None
     if not refused or len(refused) == len(records):
-        return None
+        return await _failed(process, result, error)
     good = [record for place, record in enumerate(records) if place not in refused]
     aside = [SetAside(f"{records[place].kind}, row {place + 1}", why) for place, why in sorted(refused.items())]
     outcome = replace(result.outcome, records=good, set_aside=[*result.outcome.set_aside, *aside])
     return replace(result, outcome=outcome, seen=None)
+
+
+async def _failed(process: WorkerProcess, result: Result, error: Exception) -> Result:
+    """The verdict on an answer that cannot be stored."""
+    log.error("what a call brought cannot be stored", fetch_id=result.fetch.id, reason=words(error))
+    policy = process.watch.current.retry[result.fetch.provider]
+    verdict = again("broken-answer", f"it cannot be stored: {words(error)}", result.fetch.attempts, policy)
+    state = "waiting" if verdict.kind == "again" else "failed"
+    return Result(result.fetch, state, reason=verdict.reason, detail=verdict.detail, wait_seconds=verdict.wait_seconds)
 
 
 async def _store(process: WorkerProcess, results: Sequence[Result]) -> None:

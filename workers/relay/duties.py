@@ -42,7 +42,7 @@ class Duty(NamedTuple):
     """
 
     name: str
-    every_seconds: float
+    every_seconds: float | Callable[[], float]
     work: Callable[[], Awaitable[object]]
     promised: bool = False
     patience_seconds: float = PATIENCE_SECONDS
@@ -112,7 +112,8 @@ class Duties:
             else:
                 self._succeeded(standing)
             standing.began = None
-            await asyncio.sleep(standing.duty.more_seconds if more else standing.duty.every_seconds)
+            every = standing.duty.every_seconds
+            await asyncio.sleep(standing.duty.more_seconds if more else every() if callable(every) else every)
 
     def _succeeded(self, standing: _Standing) -> None:
         if standing.error:

@@ -22,7 +22,6 @@ class Lapsing:
         self._watch = watch
         self._expiry = leases.Expiry()
 
-    @property
     def every_seconds(self) -> float:
         """Between two looks."""
         return self._watch.current.timing.lease_seconds / LOOKS_A_LEASE

@@ -25,7 +25,7 @@ from shared.redis_clients import open_redis
 from shared.settings import Settings
 from shared.spool import Spool
 from shared.store import duties as told_duties
-from shared.store import finishing, known_accounts, quarantine, queueing, returning, settings_trouble
+from shared.store import known_accounts, quarantine, queueing, returning, settings_trouble, settlements
 from shared.store.postgres import Connection, Pool, acquired, open_pool
 from shared.store.records.numbering import number_backlog
 from shared.watching import ConfigurationWatch
@@ -131,8 +131,8 @@ class Relay:
             Duty("number-changes", TICK_SECONDS, on(partial(self._number, waking))),
             Duty("welcome-accounts", WELCOME_SECONDS, on(self._welcome), more_seconds=WELCOME_MORE_SECONDS),
             Duty("lapse-handovers", waking.LAPSE_SECONDS, on(partial(waking.lapse, self._watch))),
-            Duty("end-leases", lapsing.every_seconds, on(lapsing.look)),
-            Duty("settle-events", TICK_SECONDS, on(finishing.settle_the_rest)),
+            Duty("end-leases", lapsing.every_seconds, on(lapsing.look)),  # asked for anew: the settings may change it
+            Duty("settle-events", TICK_SECONDS, on(settlements.settle_next)),
             Duty("fold-tallies", HOUSEKEEPING_SECONDS, on(queueing.fold_tallies)),
             Duty("lapse-quarantine", HOUSEKEEPING_SECONDS, on(_lapse_quarantine)),
             Duty("gauge-postgres", gauging.LOOK_SECONDS, on(gauging.ask_postgres)),
@@ -173,7 +173,9 @@ class Relay:
 
     async def _queue(self, redis: Redis, connection: Connection) -> bool:
         """Queue what is due; whether there may be more of it."""
-        providers, more = await _with_room(redis), False
+        # Whatever becomes of the queues: with any message a worker takes up what is due, and this is not before.
+        more = await queueing.let_due(connection, IDS_A_TICK) == IDS_A_TICK
+        providers = await _with_room(redis)
         for due, task in ((queueing.due_events, plan_task), (queueing.due_fetches, fetch_task)):
             found = await due(connection, providers, IDS_A_TICK)
             more |= sum(len(ids) for _, ids in found) == IDS_A_TICK

@@ -121,7 +121,7 @@ class Schedules:
 
     async def retain(self, connection: Connection) -> None:
         """Remove what is older than the settings say; nothing while some have vanished, for they may have said more."""
-        if self._watch.missing:
+        if self._watch.missing or not (self._watch.knows_accounts or self._watch.removes_by_file):
             return
         blobs = BlobStore.open(self._settings.blobs, Keys.parse(self._settings.encryption_keys))
         async with self._redis() as redis:

@@ -16,13 +16,14 @@ async def find_refused(
 ) -> dict[int, str] | None:
     """The places of those that are refused, each with the reason; None where there are more than ``most``.
 
-    They are tried in halves, within a transaction of which nothing stays.
+    They are tried in halves, in the order of their keys, within a transaction of which nothing stays.
     """
     faults: dict[int, str] = {}
     trial = connection.transaction()
     await trial.start()
     try:
-        left = [range(len(records))]
+        # In the order in which rows are locked by everybody.
+        left = [sorted(range(len(records)), key=lambda place: (records[place].kind, records[place].external_id))]
         while left:
             places = left.pop()
             error = await _try(connection, fetch, [records[place] for place in places])

@@ -24,7 +24,7 @@ STATEMENTS = (
     DO $$ DECLARE role name; BEGIN
         FOR role IN
             SELECT DISTINCT grantee FROM information_schema.role_table_grants
-            WHERE table_schema = 'public' AND table_name = 'events' AND privilege_type = 'INSERT'
+            WHERE table_schema = current_schema() AND table_name = 'events' AND privilege_type = 'INSERT'
               AND grantee <> 'PUBLIC'
         LOOP
             EXECUTE format('GRANT USAGE ON SEQUENCE claims TO %I', role);
@@ -36,6 +36,7 @@ STATEMENTS = (
     # An index without what is put off: a claim steps over none of it, however much of it there is.
     f"CREATE INDEX events_ready ON events (provider, account, id) WHERE {_TO_PLAN} AND due_at IS NULL",
     "DROP INDEX events_to_plan",
+    "CREATE INDEX events_put_off ON events (due_at) WHERE due_at IS NOT NULL",
     """
     CREATE TABLE settlements (
         id BIGINT GENERATED ALWAYS AS IDENTITY,
