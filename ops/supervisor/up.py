@@ -10,6 +10,7 @@ from ops.installation import Installation, NotedProcess
 from ops.supervisor.alive import started_at
 from ops.supervisor.children import Child
 from ops.supervisor.counts import OpenCounts
+from ops.supervisor.demo import let_go_of_demo
 from ops.supervisor.lock import only_one
 from ops.supervisor.logs import rotate, tail
 from ops.supervisor.metrics import Metrics
@@ -18,7 +19,16 @@ from ops.supervisor.screen import Screen
 from ops.supervisor.secrets import encryption_keys, flower_password, keys_file
 from ops.supervisor.stores import Stores, opened_stores
 from ops.supervisor.supervisor import SIGNALS, Supervisor
-from ops.supervisor.table import Options, child_environment, ingress_url, lab, metrics_folder, roles, settled
+from ops.supervisor.table import (
+    Options,
+    child_environment,
+    demo_config,
+    ingress_url,
+    lab,
+    metrics_folder,
+    roles,
+    settled,
+)
 from shared import strangers
 from shared.errors import PenstockError
 from shared.settings import Settings
@@ -47,6 +57,9 @@ def _run(settings: Settings, options: Options, open_counts: OpenCounts, screen: 
         keys = encryption_keys(settings, make=may_make_keys, say=screen.say)
         final = settled(settings, options, stores=stores, ports=ports, keys=keys, password=flower_password(settings))
         _migrate(final, options)
+        if not options.demo and (demo := demo_config(final)).exists():
+            asyncio.run(let_go_of_demo(final, demo))
+            screen.say("The accounts of the demo are removed; what it brought stays.")
         metrics = Metrics(metrics_folder(final))
         try:
             metrics.serve(final.host, final.metrics_port)
