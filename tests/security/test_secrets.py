@@ -235,9 +235,8 @@ def _shown(installation: Running, events: list[str]) -> dict[str, bytes]:
         if process["port"]:
             for path in ("/metrics", "/", "/health/ready", "/sign-in", "/api/tasks"):
                 with contextlib.suppress(httpx.HTTPError):
-                    answer = httpx.get(
-                        f"http://127.0.0.1:{process['port']}{path}", timeout=HANG_SECONDS, follow_redirects=True
-                    )
+                    # A store's port is tried as well, and never answers.
+                    answer = httpx.get(f"http://127.0.0.1:{process['port']}{path}", timeout=10, follow_redirects=True)
                     shown[f"{process['name']} {path}"] = answer.content
     ports = {process["name"]: process["port"] for process in status["processes"]}
     stores = note_of(installation.folder / ".penstock")
