@@ -140,7 +140,7 @@ def test_read_only_postgres_ends_no_relay(ingress: "Ingress", own_redis: "Server
         ingress.until(lambda: ingress.imin(b"{}").header("x-penstock-durability") == "spool")
         # Each of the relay's connections learns of it at a moment of its own.
         (log,) = tmp_path.glob("relay-*.log")
-        ingress.until(lambda: '"duty": "drain-spool"' in log.read_text())
+        ingress.until(lambda: ingress.imin(b"{}").status == 204 and '"duty": "drain-spool"' in log.read_text())
         deliveries: list[Delivery] = asyncio.run(steadily(ingress, rate=50, seconds=2))
         assert {"spool"} == {each.durability for each in deliveries}
         assert client.xlen(SPOOL) > 100
