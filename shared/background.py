@@ -2,7 +2,7 @@
 
 A task that nobody awaits ends without a word at its first unforeseen exception, and with it, for the rest of the
 process's life, whatever it kept current. So nothing outside of this module calls ``asyncio.create_task`` for a loop
-(``tests/unit/test_background.py`` refuses it).
+(``tests/unit/test_opened_and_watched.py`` refuses it).
 """
 
 import asyncio

@@ -1,7 +1,8 @@
 """Events that were claimed are read side by side, and each is planned as soon as it is read.
 
 Small bodies come with their rows. Large ones are in the blob store: as many are read at once as there is memory for,
-and none holds a small one up. While that store does not answer one event tries it, and the others are put off with it.
+and none holds a small one up. While that store does not answer one event at a time tries it, and those that wait
+are put off with it.
 """
 
 import asyncio
@@ -64,13 +65,11 @@ class Reader:
         read, self._read = sorted(self._read, key=lambda plan: plan.event.id), []
         return read
 
-    def give_up(self) -> list[ClaimedEvent]:
-        """Stop reading; returns what was not read."""
-        unread = [*self._reading]
+    def give_up(self) -> None:
+        """Stop reading."""
         for task in self._reading.values():
             task.cancel()
         self._reading.clear()
-        return unread
 
     async def _read_one(self, event: ClaimedEvent) -> None:
         if event.blob is None:

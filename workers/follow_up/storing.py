@@ -53,10 +53,10 @@ async def prepare(process: WorkerProcess, result: Result) -> Result:
         # One with rows that were set aside is not known when it comes again: they would not be told of.
         return await sealed_result(process, replace(result, seen=None) if result.outcome.set_aside else result)
     except Exception as error:  # noqa: BLE001 - told by the verdict
-        return untried(process, fetch, error)
+        return not_kept(process, fetch, error)
 
 
-def untried(process: WorkerProcess, fetch: fetching.ClaimedFetch, error: Exception) -> Result:
+def not_kept(process: WorkerProcess, fetch: fetching.ClaimedFetch, error: Exception) -> Result:
     """The verdict on a fetch where something of ours went wrong; an attempt is used up unless a store was away."""
     if isinstance(error, BrokenSeal):
         return Result(fetch, "failed", reason="poison", detail=f"what is private of it cannot be sealed: {error}")
@@ -68,6 +68,11 @@ def untried(process: WorkerProcess, fetch: fetching.ClaimedFetch, error: Excepti
         # No attempt is used up, so nothing grows: it is the API that each try costs a call.
         seconds = random.uniform(*STORE_AWAY_SECONDS)  # noqa: S311 - spreads load, guards nothing
         return Result(fetch, "waiting", reason="store-away", detail=detail, wait_seconds=seconds, counted=False)
+    return _again(process, fetch, detail)
+
+
+def _again(process: WorkerProcess, fetch: fetching.ClaimedFetch, detail: str) -> Result:
+    """Asked for again with backoff, or failed when the attempts are used up."""
     verdict = again("broken-answer", detail, fetch.attempts, process.watch.current.retry[fetch.provider])
     state = "waiting" if verdict.kind == "again" else "failed"
     return Result(fetch, state, reason=verdict.reason, detail=verdict.detail, wait_seconds=verdict.wait_seconds)
@@ -108,7 +113,7 @@ async def _after_all(process: WorkerProcess, result: Result) -> Result:
     try:
         return await prepare(process, await read_after_all(process, result))
     except Exception as error:  # noqa: BLE001 - told by the verdict
-        return untried(process, result.fetch, error)
+        return not_kept(process, result.fetch, error)
 
 
 async def _without_refused(process: WorkerProcess, result: Result, error: Exception) -> Result:
@@ -136,10 +141,7 @@ async def _without_refused(process: WorkerProcess, result: Result, error: Except
 async def _failed(process: WorkerProcess, result: Result, error: Exception) -> Result:
     """The verdict on an answer that cannot be stored."""
     log.error("what a call brought cannot be stored", fetch_id=result.fetch.id, reason=words(error))
-    policy = process.watch.current.retry[result.fetch.provider]
-    verdict = again("broken-answer", f"it cannot be stored: {words(error)}", result.fetch.attempts, policy)
-    state = "waiting" if verdict.kind == "again" else "failed"
-    return Result(result.fetch, state, reason=verdict.reason, detail=verdict.detail, wait_seconds=verdict.wait_seconds)
+    return _again(process, result.fetch, f"it cannot be stored: {words(error)}")
 
 
 async def _store(process: WorkerProcess, results: Sequence[Result]) -> None:

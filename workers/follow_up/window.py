@@ -12,7 +12,7 @@ from typing import Any
 from shared.store.fairness import Room
 from shared.store.fetching import ClaimedFetch, Result
 from workers.follow_up.attempting import attempt
-from workers.follow_up.storing import STORE_RECORDS, prepare, store, untried
+from workers.follow_up.storing import STORE_RECORDS, not_kept, prepare, store
 from workers.process import WorkerProcess
 
 
@@ -123,7 +123,7 @@ class Window:
             result = await attempt(self._process, fetch)
             came_in = (fetch, result and await prepare(self._process, result))
         except Exception as error:  # noqa: BLE001 - told by the verdict; whatever it is, the other calls go on
-            came_in = (fetch, untried(self._process, fetch, error))
+            came_in = (fetch, not_kept(self._process, fetch, error))
         self._under_way[fetch.account] -= 1
         self._records += _records(came_in)
         self._came_in.put_nowait(came_in)
